@@ -1,0 +1,65 @@
+"""JAX: branches are pure functions of the variables' values, Python values host callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from nadam_suite.backends.base import Backend
+
+__all__ = ["JaxBackend"]
+
+
+class JaxBackend(Backend):
+    """Adapter of the JAX backend: eager, and traced inside `stateless_apply`."""
+
+    def call_time_value(self, function: Callable[[], Any], step: Any, dtype: str) -> Any:
+        """Return the value of `function`; in a traced step the host is asked at every run.
+
+        A function that computes with traced values (it reads variables that belong to the step) is
+        live by itself. One that returns a number would be frozen into the program.
+        """
+        value = function()
+        if not isinstance(step, jax.core.Tracer) or isinstance(value, jax.core.Tracer):
+            return jnp.asarray(value, dtype=dtype)
+
+        def ask(_: Any) -> Any:
+            return np.asarray(function(), dtype=dtype).reshape(())
+
+        return jax.pure_callback(ask, jax.ShapeDtypeStruct((), dtype), step)
+
+    def conditional(
+        self,
+        predicate: Any,
+        if_true: Callable[[], None],
+        if_false: Callable[[], None],
+        variables: Sequence[Any],
+    ) -> None:
+        """Run both branches' programs as functions of the values; only one of them executes."""
+
+        def pure(function: Callable[[], None]) -> Callable[[list[Any]], list[Any]]:
+            def branch(values: list[Any]) -> list[Any]:
+                mapping = list(zip(variables, values, strict=True))
+                with keras.StatelessScope(state_mapping=mapping) as scope:
+                    function()
+                return [scope.get_current_value(variable) for variable in variables]
+
+            return branch
+
+        values = [variable.value for variable in variables]
+        new_values = jax.lax.cond(predicate, pure(if_true), pure(if_false), values)
+        for variable, value in zip(variables, new_values, strict=True):
+            variable.assign(value)
+
+    def densify(self, gradient: Any) -> Any:
+        """Turn a sparse gradient into rows that add up."""
+        return gradient.todense() if hasattr(gradient, "todense") else gradient
+
+    def copy(self, value: Any) -> Any:
+        """Return an array with a buffer of its own: a donated one must not be shared."""
+        return jnp.array(keras.ops.convert_to_tensor(value), copy=True)

@@ -1,0 +1,79 @@
+"""TensorFlow: branches are graph branches, and Python values are captured at call time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from nadam_suite.backends.base import Backend
+
+__all__ = ["TensorFlowBackend"]
+
+_CONTROL_FLOW_GRAPHS = ("CondBranchFuncGraph", "WhileBodyFuncGraph", "WhileCondFuncGraph")
+
+
+class TensorFlowBackend(Backend):
+    """Adapter of the TensorFlow backend: eager, `tf.function` and XLA."""
+
+    def call_time_value(self, function: Callable[[], Any], step: Any, dtype: str) -> Any:
+        """Return the value of `function`; in a graph it becomes an input of every call.
+
+        A function that builds graph tensors (it reads variables with tensor operations) is live by
+        itself. One that returns a number would be frozen into the graph, so it is called again, on
+        the host, each time the compiled function is called, and its value is fed in; unlike a
+        host call inside the graph this works under XLA too.
+        """
+        value = function()
+        if tf.executing_eagerly() or tf.is_symbolic_tensor(value):
+            return tf.cast(value, dtype)
+
+        def capture() -> Any:
+            if tf.executing_eagerly():
+                return tf.cast(function(), dtype)
+            graph = _calling_graph(tf.compat.v1.get_default_graph())
+            with graph.as_default():
+                return graph.capture_call_time_value(capture, tf.TensorSpec((), dtype))
+
+        return capture()
+
+    def conditional(
+        self,
+        predicate: Any,
+        if_true: Callable[[], None],
+        if_false: Callable[[], None],
+        variables: Sequence[Any],
+    ) -> None:
+        """Take a graph branch; assignments inside are side effects of the branch."""
+        tf.cond(predicate, _returning_nothing(if_true), _returning_nothing(if_false))
+
+    def densify(self, gradient: Any) -> Any:
+        """Sum the rows of an embedding gradient that name the same index."""
+        if isinstance(gradient, tf.IndexedSlices):
+            return tf.math.unsorted_segment_sum(
+                gradient.values, gradient.indices, gradient.dense_shape[0]
+            )
+        return gradient
+
+    @contextlib.contextmanager
+    def eagerly(self) -> Iterator[None]:
+        """Leave the graph that is being traced."""
+        with tf.init_scope():
+            yield
+
+
+def _calling_graph(graph: Any) -> Any:
+    """Return the nearest graph that is called: branches and loop bodies have no callers."""
+    while type(graph).__name__ in _CONTROL_FLOW_GRAPHS:
+        graph = graph.outer_graph
+    return graph
+
+
+def _returning_nothing(function: Callable[[], None]) -> Callable[[], Any]:
+    def branch() -> Any:
+        function()
+        return tf.constant(0)
+
+    return branch

@@ -1,0 +1,131 @@
+"""PyTorch: eager, so branches are Python's and many variables move in one foreach call."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import torch
+
+from nadam_suite.backends.base import Backend
+from nadam_suite.backends.slot import Slot
+
+__all__ = ["TorchBackend"]
+
+
+class PythonMath:
+    """Scalar arithmetic on Python floats: exact, and no kernel is launched for it."""
+
+    pow = staticmethod(math.pow)
+    sqrt = staticmethod(math.sqrt)
+    expm1 = staticmethod(math.expm1)
+
+
+class TorchBackend(Backend):
+    """Adapter of the PyTorch backend."""
+
+    math: Any = PythonMath
+
+    def scalar(self, value: Any, dtype: str) -> float:
+        """Return a Python float."""
+        if isinstance(value, keras.Variable):
+            value = value.value
+        return float(value)
+
+    def counter(self, variable: Any) -> int:
+        """Return a Python integer."""
+        return int(variable.value)
+
+    def select(self, condition: Any, if_true: Any, if_false: Any) -> Any:
+        """Return one of two tensors or numbers; the other is not computed with."""
+        return if_true if condition else if_false
+
+    def call_time_value(self, function: Callable[[], Any], step: Any, dtype: str) -> float:
+        """Call the function: every step is run by Python."""
+        return self.scalar(function(), dtype)
+
+    def conditional(
+        self,
+        predicate: Any,
+        if_true: Callable[[], None],
+        if_false: Callable[[], None],
+        variables: Sequence[Any],
+    ) -> None:
+        """Take a Python branch."""
+        if predicate:
+            if_true()
+        else:
+            if_false()
+
+    def densify(self, gradient: Any) -> Any:
+        """Sum the rows of a sparse gradient that name the same index."""
+        return gradient.to_dense() if gradient.is_sparse else gradient
+
+    def copy(self, value: Any) -> Any:
+        """Return a tensor with memory of its own."""
+        return keras.ops.convert_to_tensor(value).detach().clone()
+
+    @contextlib.contextmanager
+    def no_grad(self) -> Iterator[None]:
+        """Updates are not part of any graph."""
+        with torch.no_grad():
+            yield
+
+    def update(
+        self,
+        slots: Sequence[Slot],
+        gradients: Sequence[Any],
+        scalars: Any,
+        rule: Callable[..., tuple[Any, Any, Any]],
+    ) -> list[Any]:
+        """Update the variables in place, one foreach call for all that share their scalars."""
+        groups = collections.defaultdict(list)
+        for position, slot in enumerate(slots):
+            key = (
+                slot.compute_dtype,
+                slot.variable.value.device,
+                slot.learning_rate,
+                slot.weight_decay,
+            )
+            groups[key].append(position)
+        weights: list[Any] = [None] * len(slots)
+        for positions in groups.values():
+            members = [slots[position] for position in positions]
+            updated = _update_group(members, [gradients[p] for p in positions], scalars)
+            for position, weight in zip(positions, updated, strict=True):
+                weights[position] = weight
+        return weights
+
+
+def _update_group(members: list[Slot], gradients: list[Any], scalars: Any) -> list[Any]:
+    """Follow `optimizers.rule.nadam_update` in place; all members share type and multipliers."""
+    first = members[0]
+    dtype = getattr(torch, first.compute_dtype)
+    rate, decay = first.learning_rate, first.learning_rate * first.weight_decay
+    weights = [
+        slot.weight() if slot.master is not None else slot.variable.value for slot in members
+    ]
+    weights = [w if w.dtype == dtype else w.to(dtype) for w in weights]
+    momentums = [slot.momentum.value.to(dtype) for slot in members]  # no copy where the type fits
+    velocities = [slot.velocity.value.to(dtype) for slot in members]
+
+    if scalars.decay is not None and decay:
+        torch._foreach_mul_(weights, 1.0 - decay * scalars.decay)
+    torch._foreach_lerp_(momentums, gradients, scalars.one_minus_beta_1)
+    torch._foreach_mul_(velocities, 1.0 - scalars.one_minus_beta_2)
+    torch._foreach_addcmul_(velocities, gradients, gradients, scalars.one_minus_beta_2)
+    denominators = torch._foreach_sqrt(velocities)
+    torch._foreach_mul_(denominators, scalars.inverse_root_correction)
+    torch._foreach_add_(denominators, scalars.epsilon)
+    torch._foreach_addcdiv_(weights, momentums, denominators, -rate * scalars.momentum_rate)
+    torch._foreach_addcdiv_(weights, gradients, denominators, -rate * scalars.gradient_rate)
+
+    for slot, momentum, velocity in zip(members, momentums, velocities, strict=True):
+        if slot.momentum.value.dtype != dtype:
+            slot.momentum.assign(momentum)
+            slot.velocity.assign(velocity)
+    return weights

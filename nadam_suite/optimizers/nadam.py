@@ -1,0 +1,350 @@
+"""Nadam whose every documented argument means the same thing everywhere."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from nadam_suite.backends import get_backend
+from nadam_suite.backends.slot import compute_dtype, dtype_of, path_of
+from nadam_suite.errors import NadamSuiteWarning
+from nadam_suite.optimizers import hyperparameters, settings
+from nadam_suite.optimizers.layout import Layout, state_dtype
+from nadam_suite.optimizers.parameter_rules import (
+    ParameterRow,
+    ParameterRule,
+    exclusion_rules,
+    explain,
+)
+from nadam_suite.optimizers.restore import restore_state
+from nadam_suite.optimizers.state import read_store, saved_state
+from nadam_suite.optimizers.step import Step, schedule_counter
+
+__all__ = ["Nadam"]
+
+
+@keras.saving.register_keras_serializable(package="nadam_suite")
+class Nadam(keras.optimizers.Nadam):
+    """Nadam: Adam with Nesterov momentum.
+
+    Follows `keras.optimizers.Nadam` step for step with its default arguments. Where the stock
+    optimizer departs from its own documentation (half-precision variables, accumulation, averages,
+    exclusions, saved states), the documentation is what this one does.
+
+    One step does, in this order: unscale the gradients; accumulate them, or take the mean of the
+    window; clip; decay the weights; update, in float32 for half-precision variables; apply the
+    constraints; average. A step that only accumulates changes nothing else.
+
+    Args:
+        learning_rate: A number, a `keras.optimizers.schedules.LearningRateSchedule`, or a callable
+            without arguments, which is read again at every step. Defaults to 0.001. A number can
+            be assigned later, also by callbacks.
+        beta_1: Decay rate of the first moment, in [0, 1); a number, a constant tensor, a schedule
+            or a callable. Defaults to 0.9.
+        beta_2: Decay rate of the second moment, likewise. Defaults to 0.999.
+        epsilon: Added to the root of the second moment, > 0. Defaults to 1e-7.
+        weight_decay: Decoupled decay: each update first multiplies the weights by
+            `1 - learning_rate * weight_decay`. A number >= 0, a schedule, a callable or None.
+        clipnorm: Largest norm of a single variable's gradient, > 0, or None.
+        clipvalue: Largest absolute value of a gradient's elements, > 0, or None.
+        global_clipnorm: Largest norm of all gradients together, > 0, or None. Only one of the
+            three may be set; the mean of the window is what is clipped.
+        use_ema: Keep an exponential moving average of the weights, in float32.
+        ema_momentum: Weight of the old average, in [0, 1]. Defaults to 0.99.
+        ema_overwrite_frequency: Overwrite the weights by their average every so many updates, or
+            None to do it at the end of `fit()` alone.
+        loss_scale_factor: Factor by which the loss is multiplied and the gradients are divided,
+            > 0, or None.
+        gradient_accumulation_steps: Number of batches, >= 2, whose mean gradient makes one update,
+            or None. A window that an epoch's end cuts is continued in the next epoch.
+        name: Name of the optimizer.
+        momentum_decay: Exponent factor of the momentum schedule
+            `u_t = beta_1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))`. 1.0 is Keras, 0.004 is
+            Dozat's report and `torch.optim.NAdam`, None keeps `u_t = beta_1` as `optax.nadam` does.
+        parameter_rules: `ParameterRule`s, or nested sequences of them: multipliers of learning
+            rate and weight decay by variable.
+        schedule_step: What schedules count: "batch" (every call, as Keras does) or "update" (real
+            updates). The two differ under gradient accumulation only.
+        slot_dtype: Type of the moments: "float32", "bfloat16", "float16", or None for float32, and
+            float64 for float64 variables. Half-precision variables also get a float32 copy, unless
+            the moments are half precision too.
+
+    Raises:
+        ArgumentError: An argument lies out of its range.
+        ArgumentTypeError: An argument has the wrong type.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from nadam_suite import Nadam, no_decay
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> optimizer = Nadam(1e-2, weight_decay=1e-2, parameter_rules=no_decay(), use_ema=True)
+    >>> model.compile(optimizer=optimizer, loss="mse")
+    >>> history = model.fit(np.ones((8, 4)), np.ones((8, 1)), verbose=0)
+    >>> int(optimizer.iterations)
+    1
+
+    Reference: Dozat, "Incorporating Nesterov Momentum into Adam", ICLR workshop, 2016.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: Any = 0.9,
+        beta_2: Any = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: Any = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        *,
+        momentum_decay: float | None = 1.0,
+        parameter_rules: Any = (),
+        schedule_step: str = "batch",
+        slot_dtype: str | None = None,
+    ) -> None:
+        typed = dict(locals())
+        values = settings.checked({argument: typed[argument] for argument in _ARGUMENTS})
+        rate = values.pop("learning_rate")
+        extras = {argument: values.pop(argument) for argument in _EXTRAS}
+        # The stock constructor would hold a constant rate in half precision under such a floatx.
+        super().__init__(learning_rate=rate if callable(rate) else _unset_rate, **values)
+        for argument, value in extras.items():
+            setattr(self, argument, value)
+        self._typed_rate: float | None = None
+        self._excluded: frozenset[Any] = frozenset()
+        self._pending_state: dict[str, np.ndarray] | None = None
+        if not callable(rate):
+            self._set_rate_variable(rate)
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate of the next step: the settable variable, or what a schedule says."""
+        if isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+            return self._learning_rate(schedule_counter(self))
+        if isinstance(self._learning_rate, keras.Variable):
+            return self._learning_rate
+        return self._learning_rate()
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: Any) -> None:
+        rate = hyperparameters.normalize("learning_rate", learning_rate)
+        settable = isinstance(self._learning_rate, keras.Variable)
+        if self.built and (callable(rate) or not settable):
+            settings.refuse_other_kind(self._learning_rate, learning_rate)
+        if callable(rate):
+            if settable:
+                self._untrack_variable(self._learning_rate)
+            self._learning_rate = rate
+        elif settable:
+            self._learning_rate.assign(rate)
+            self._typed_rate = rate
+        else:
+            self._set_rate_variable(rate)
+
+    def _set_rate_variable(self, rate: float) -> None:
+        """Hold the rate in a variable of full precision, so that it can be assigned."""
+        self._learning_rate = self.add_variable(
+            shape=(),
+            initializer=keras.initializers.Constant(rate),
+            dtype=compute_dtype(keras.config.floatx()),
+            aggregation="only_first_replica",
+            name="learning_rate",
+        )
+        self._typed_rate = rate
+
+    def build(self, var_list: Sequence[Any]) -> None:
+        """Create the optimizer's variables for the model's; a state loaded before is restored."""
+        if self.built:
+            return
+        variables = list(var_list)
+        keys = [self._var_key(variable) for variable in variables]
+        late_rules = exclusion_rules(variables, [key in self._excluded for key in keys])
+        self.parameter_rules = (*self.parameter_rules, *late_rules)
+        layout = Layout(variables, keys, self.parameter_rules)
+        with get_backend().eagerly():
+            # The stock build of Nadam would type the product of u after the first variable, and
+            # lose track of it under a wrapper; the one below it is used as it is.
+            super(keras.optimizers.Nadam, self).build(variables)
+            self._momentums, self._velocities = self.add_optimizer_variables(
+                variables, ["momentum", "velocity"]
+            )
+            self._u_product, self._beta_2_product, self._average_count = layout.fill(self)
+            self._layout = layout
+            if self._pending_state is not None:
+                state, self._pending_state = self._pending_state, None
+                restore_state(self, state)
+
+    def add_variable_from_reference(
+        self, reference_variable: Any, name: str | None = None, initializer: Any = "zeros"
+    ) -> Any:
+        """Add an optimizer variable in the type that suits its purpose, not always the model's."""
+        wanted = state_dtype(reference_variable, name, self.slot_dtype)
+        if wanted == dtype_of(reference_variable):
+            return super().add_variable_from_reference(reference_variable, name, initializer)
+        return self.add_variable(
+            shape=reference_variable.shape,
+            initializer=initializer,
+            dtype=wanted,
+            name=f"{path_of(reference_variable).replace('/', '_').replace(':', '_')}_{name}",
+            layout=getattr(reference_variable, "_layout", None),
+        )
+
+    def exclude_from_weight_decay(
+        self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
+    ) -> None:
+        """Exclude variables from weight decay, as parameter rules that a config keeps.
+
+        Args:
+            var_list: Variables to exclude.
+            var_names: Regular expressions, searched in the paths of the variables.
+
+        Raises:
+            SettingError: The optimizer is built, so that the call would come too late.
+        """
+        if self.built:
+            settings.refuse_late_exclusion()
+        rules = [ParameterRule(match=pattern, weight_decay=0.0) for pattern in var_names or ()]
+        self.parameter_rules = (*self.parameter_rules, *rules)
+        self._excluded |= {self._var_key(variable) for variable in var_list or ()}
+
+    def explain(self, variables: Iterable[Any]) -> list[ParameterRow]:
+        """Return what the parameter rules decide, one row per variable, before any training."""
+        return explain(self.parameter_rules, variables)
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        """Update the variables, or add the gradients to the running accumulation window.
+
+        Args:
+            grads: One gradient per variable; None leaves a variable, and all that belongs to it,
+                as it is.
+            trainable_variables: The variables, in the order of the gradients. The first call
+                builds the optimizer on them; later calls may leave them out or pass some of them.
+
+        Raises:
+            ArgumentError: There are no gradients at all, their number is not that of the
+                variables, or a variable is unknown.
+        """
+        grads = list(grads)
+        if not grads:
+            return
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+            self.build(trainable_variables)
+        elif self.built:
+            trainable_variables = self._trainable_variables
+        pairs = settings.matched(grads, trainable_variables)
+        self._check_variables_are_known([variable for _, variable in pairs])
+        slots = self._layout.select(self._var_key(variable) for _, variable in pairs)
+        with get_backend().no_grad():
+            Step(self, slots, [gradient for gradient, _ in pairs]).run()
+            self._iterations.assign_add(1)
+
+    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
+        """Overwrite variables by their averages, as `fit()` does after its last epoch.
+
+        Nothing happens without averages, or before the first update: there is no average yet.
+        """
+        if not self.use_ema or not self.built or int(self._average_count.value) == 0:
+            return
+        for slot in self._layout.select(self._var_key(variable) for variable in var_list):
+            if slot.average is not None:
+                slot.write(get_backend().copy(slot.average))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON data, as they were typed.
+
+        Raises:
+            SerializationError: A callable or schedule is not registered with Keras.
+        """
+        config = settings.current_arguments(self, _ARGUMENTS)
+        for name in hyperparameters.RANGES:
+            config[name] = hyperparameters.serialize(name, config[name])
+        config["parameter_rules"] = [rule.get_config() for rule in self.parameter_rules]
+        return config
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Nadam:
+        """Create an optimizer from its config, which is left as it is."""
+        with keras.saving.custom_object_scope(dict(custom_objects or {})):
+            return cls(**config)
+
+    def replace(self, **changes: Any) -> Nadam:
+        """Return a new optimizer with some arguments changed and the whole state carried over.
+
+        A compiled training step has the settings of a built optimizer fixed in it, which is why
+        they cannot be assigned. Compile the model with the new optimizer.
+
+        Args:
+            **changes: Constructor arguments.
+
+        Example:
+
+        >>> import keras, numpy as np
+        >>> from nadam_suite import Nadam
+        >>> weight = keras.Variable(np.ones(3, "float32"))
+        >>> optimizer = Nadam(1e-3)
+        >>> optimizer.apply([np.ones(3, "float32")], [weight])
+        >>> later = optimizer.replace(weight_decay=1e-2, use_ema=True)
+        >>> later.weight_decay, int(later.iterations)
+        (0.01, 1)
+        """
+        new = type(self)(**{**settings.current_arguments(self, _ARGUMENTS), **changes})
+        if self.built:
+            new.build(self._trainable_variables)
+            state = saved_state(self)
+            if "learning_rate" in changes:
+                state.pop("learning_rate", None)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NadamSuiteWarning)  # the change is deliberate
+                restore_state(new, state)
+        return new
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to change a setting that a compiled step would not see."""
+        if name in _FIXED and getattr(self, "built", False):
+            settings.guard(self, name, value)
+        super().__setattr__(name, value)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write the state by name into a mapping or an open file."""
+        state = saved_state(self) if self.built else (self._pending_state or {})
+        for key, array in state.items():
+            store[key] = array
+
+    def load_own_variables(self, store: Any) -> None:
+        """Restore a state that this class or stock Keras wrote; kept until `build` if need be.
+
+        Raises:
+            StateError: The state belongs to other variables.
+        """
+        state = read_store(store)
+        if not state:
+            return
+        if self.built:
+            restore_state(self, state)
+        else:
+            self._pending_state = state
+
+
+def _unset_rate() -> float:
+    """Stand in for a rate while the stock constructor runs; it would hold it in half precision."""
+    return 0.0
+
+
+_ARGUMENTS = tuple(inspect.signature(Nadam.__init__).parameters)[1:]
+_EXTRAS = ("momentum_decay", "parameter_rules", "schedule_step", "slot_dtype")
+_FIXED = frozenset(_ARGUMENTS) - {"name", "learning_rate"}

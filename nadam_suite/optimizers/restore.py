@@ -1,0 +1,142 @@
+"""Loading a named state into an optimizer whose settings may have changed since it was saved."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nadam_suite.backends import get_backend
+from nadam_suite.backends.slot import path_of
+from nadam_suite.errors import NadamSuiteWarning, StateError
+from nadam_suite.optimizers.hyperparameters import is_constant
+from nadam_suite.optimizers.state import WINDOW_KEY, StockLayout, named_state, u_product_after
+
+__all__ = ["restore_state"]
+
+
+def restore_state(optimizer: Any, state: Mapping[str, np.ndarray]) -> None:
+    """Write a saved state into a built optimizer, all of it or nothing.
+
+    Moments, counters and the running product must be there and must fit. What the optimizer does
+    not keep is dropped, what it keeps and the state lacks is started afresh; both with a message.
+
+    Args:
+        state: Arrays by name, or by position as stock Keras writes them.
+
+    Raises:
+        StateError: The state belongs to other variables; nothing has been changed.
+    """
+    own = dict(named_state(optimizer))
+    slots = optimizer._layout.slots
+    if all(key.isdigit() for key in state):
+        layout = StockLayout(
+            [tuple(slot.variable.shape) for slot in slots], [slot.overwrite for slot in slots]
+        )
+        window = optimizer.gradient_accumulation_steps or 1
+        state = layout.decode(state, wants_average=optimizer.use_ema, window=window)
+    state = dict(state)
+    _convert_iteration(optimizer, state)
+    _complete_products(optimizer, state)
+    average_message = _reconcile_averages(optimizer, state)
+    _check(optimizer, own, state)
+    with get_backend().eagerly():
+        for name, variable in own.items():
+            if name in state:
+                variable.assign(state[name])
+            elif name.startswith("accumulator"):
+                variable.assign(np.zeros(variable.shape))
+    if optimizer.use_ema and not any(_is_average(name) for name in state):
+        optimizer._layout.start_averages()
+    for message in (average_message, _dropped_window(own, state)):
+        if message:
+            warnings.warn(message, NadamSuiteWarning, stacklevel=4)
+
+
+def _is_average(name: str) -> bool:
+    return name.startswith("average_") and name != "average_count"
+
+
+def _convert_iteration(optimizer: Any, state: dict[str, np.ndarray]) -> None:
+    """Keep the number of real updates where the accumulation window has changed."""
+    window = optimizer.gradient_accumulation_steps or 1
+    saved_window = int(state.pop(WINDOW_KEY, window))
+    if "iteration" in state and saved_window != window:
+        updates = int(state["iteration"]) // saved_window
+        state["iteration"] = np.asarray(updates * window)
+
+
+def _updates(optimizer: Any, state: Mapping[str, np.ndarray]) -> int:
+    return int(state.get("iteration", 0)) // (optimizer.gradient_accumulation_steps or 1)
+
+
+def _complete_products(optimizer: Any, state: dict[str, np.ndarray]) -> None:
+    """Recompute running products that a wrapper lost or an older setting did not need."""
+    updates = _updates(optimizer, state)
+    if "u_product" not in state:
+        beta_1 = optimizer.beta_1 if is_constant(optimizer.beta_1) else 0.9
+        product = u_product_after(updates, beta_1, optimizer.momentum_decay)
+        state["u_product"] = np.asarray(product, "float32")
+    if optimizer._beta_2_product is None:
+        state.pop("beta_2_product", None)
+    elif "beta_2_product" not in state:
+        state["beta_2_product"] = np.asarray(0.999**updates, "float32")
+    if "learning_rate" in state and callable(optimizer._learning_rate):
+        state.pop("learning_rate")
+
+
+def _reconcile_averages(optimizer: Any, state: dict[str, np.ndarray]) -> str | None:
+    """Start averages that the state lacks, drop those that the optimizer does not keep."""
+    saved = [name for name in state if _is_average(name)]
+    if optimizer.use_ema and saved:
+        state.setdefault("average_count", np.asarray(_updates(optimizer, state)))
+        return None
+    if optimizer.use_ema:
+        state["average_count"] = np.asarray(0)
+        return (
+            f"The saved state of optimizer {optimizer.name!r} has no averages; they start from "
+            "the weights now. Moments and counters are kept."
+        )
+    for name in [*saved, "average_count"]:
+        state.pop(name, None)
+    if not saved:
+        return None
+    return (
+        f"The saved state of optimizer {optimizer.name!r} has averages of the weights, which are "
+        "dropped because use_ema=False. Set use_ema=True to keep them."
+    )
+
+
+def _check(optimizer: Any, own: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> None:
+    """Refuse a state of other variables before anything is written."""
+    slots = optimizer._layout.slots
+    optional = ("learning_rate", "accumulator", "average", "master")
+    missing = [n for n in own if n not in state and not n.startswith(optional)]
+    unknown = [n for n in state if n not in own and not n.startswith(("accumulator", "master"))]
+    if missing or unknown:
+        raise StateError(
+            f"The saved state does not fit optimizer {optimizer.name!r} with {len(slots)} "
+            f"variables: missing {missing[:6] or 'nothing'}, unknown {unknown[:6] or 'nothing'}. "
+            "Load it into an optimizer built on the same trainable variables (check which layers "
+            "are frozen)."
+        )
+    for name, variable in own.items():
+        if name in state and tuple(state[name].shape) != tuple(variable.shape):
+            position = name.rpartition("_")[2]
+            where = f" of variable {path_of(slots[int(position)].variable)!r}" * position.isdigit()
+            raise StateError(
+                f"The saved state does not fit optimizer {optimizer.name!r}: {name!r}{where} has "
+                f"shape {tuple(state[name].shape)} in the file, {tuple(variable.shape)} here."
+            )
+
+
+def _dropped_window(own: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> str | None:
+    lost = [n for n in state if n.startswith("accumulator") and n not in own and state[n].any()]
+    if not lost:
+        return None
+    return (
+        "The saved state holds the gradients of an unfinished accumulation window, which are "
+        "dropped because gradient_accumulation_steps is not set."
+    )

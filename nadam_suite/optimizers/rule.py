@@ -1,0 +1,121 @@
+"""The arithmetic of one Nadam step, as pure functions that follow the equations.
+
+Dozat (2016), "Incorporating Nesterov Momentum into Adam", in the form of Keras: with gradient g,
+step t = 1, 2, ..., rate lr, decay w and U_t the product of u_1 ... u_t,
+
+    u_t = beta_1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
+    m   = beta_1 * m + (1 - beta_1) * g
+    v   = beta_2 * v + (1 - beta_2) * g ** 2
+    m^  = u_{t+1} * m / (1 - U_{t+1}) + (1 - u_t) * g / (1 - U_t)
+    v^  = v / (1 - beta_2 ** t)
+    x   = x * (1 - lr * w) - lr * m^ / (sqrt(v^) + epsilon)
+
+The scalars are gathered first (`step_scalars`), so that a variable's update (`nadam_update`) is a
+single pass over x, g, m and v.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+
+__all__ = ["StepScalars", "clip_scale", "momentum_schedule", "nadam_update", "step_scalars"]
+
+
+@dataclasses.dataclass(frozen=True)
+class StepScalars:
+    """What every variable of one step shares; Python floats or scalar tensors.
+
+    Args:
+        momentum_rate: lr * u_{t+1} / (1 - U_{t+1}), the factor of m.
+        gradient_rate: lr * (1 - u_t) / (1 - U_t), the factor of g.
+        inverse_root_correction: 1 / sqrt(1 - beta_2 ** t), the factor of sqrt(v).
+        one_minus_beta_1: Weight of g in m.
+        one_minus_beta_2: Weight of g ** 2 in v.
+        decay: lr * weight_decay, or None without weight decay.
+        epsilon: Added to the root.
+    """
+
+    momentum_rate: Any
+    gradient_rate: Any
+    inverse_root_correction: Any
+    one_minus_beta_1: Any
+    one_minus_beta_2: Any
+    decay: Any
+    epsilon: float
+
+    def cast(self, dtype: str) -> StepScalars:
+        """Return the same scalars as tensors of type `dtype`; Python floats stay as they are."""
+
+        def one(value: Any) -> Any:
+            if value is None or isinstance(value, float):
+                return value
+            return keras.ops.cast(value, dtype)
+
+        fields = {f.name: one(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return StepScalars(**fields)
+
+
+def momentum_schedule(beta_1: Any, t: Any, momentum_decay: float | None, xp: Any) -> Any:
+    """Return u_t; `momentum_decay=None` keeps it at `beta_1`."""
+    if momentum_decay is None:
+        return beta_1
+    return beta_1 * (1.0 - 0.5 * xp.pow(0.96, t * momentum_decay))
+
+
+def power_complement(beta: float, t: Any, xp: Any) -> Any:
+    """Return 1 - beta ** t without cancellation, also where beta rounds to one in float32."""
+    return 1.0 if beta == 0.0 else -xp.expm1(t * math.log(beta))
+
+
+def step_scalars(
+    *,
+    learning_rate: Any,
+    weight_decay: Any,
+    beta_1: Any,
+    beta_2: Any,
+    u_t: Any,
+    u_next: Any,
+    u_product: Any,
+    velocity_correction: Any,
+    epsilon: float,
+    xp: Any,
+) -> StepScalars:
+    """Gather the scalars of a step from its hyperparameters.
+
+    Args:
+        u_t: u of this step.
+        u_next: u of the next step.
+        u_product: U_t, this step's u included.
+        velocity_correction: 1 - beta_2 ** t.
+        xp: Scalar arithmetic with `sqrt`.
+    """
+    return StepScalars(
+        momentum_rate=learning_rate * u_next / (1.0 - u_product * u_next),
+        gradient_rate=learning_rate * (1.0 - u_t) / (1.0 - u_product),
+        inverse_root_correction=1.0 / xp.sqrt(velocity_correction),
+        one_minus_beta_1=1.0 - beta_1,
+        one_minus_beta_2=1.0 - beta_2,
+        decay=None if weight_decay is None else learning_rate * weight_decay,
+        epsilon=epsilon,
+    )
+
+
+def nadam_update(x: Any, g: Any, m: Any, v: Any, s: StepScalars, slot: Any) -> tuple[Any, Any, Any]:
+    """Return the new x, m and v; `slot` has the multipliers of the parameter rules."""
+    if s.decay is not None and slot.weight_decay:
+        x = x - x * (s.decay * (slot.learning_rate * slot.weight_decay))
+    m = m + (g - m) * s.one_minus_beta_1
+    v = v + (keras.ops.square(g) - v) * s.one_minus_beta_2
+    direction = m * (s.momentum_rate * slot.learning_rate)
+    direction = direction + g * (s.gradient_rate * slot.learning_rate)
+    x = x - direction / (keras.ops.sqrt(v) * s.inverse_root_correction + s.epsilon)
+    return x, m, v
+
+
+def clip_scale(norm: Any, limit: float) -> Any:
+    """Return the factor that brings `norm` down to `limit`; a non-finite norm gives NaN."""
+    return limit / keras.ops.maximum(norm, limit) + (norm - norm)

@@ -1,0 +1,161 @@
+"""The constructor's arguments of Nadam as a whole: checked, recalled, and guarded once built."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import keras
+
+from nadam_suite.backends.slot import path_of
+from nadam_suite.errors import ArgumentError, ArgumentTypeError, SettingError
+from nadam_suite.optimizers.arguments import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    exact_float,
+)
+from nadam_suite.optimizers.hyperparameters import RANGES, normalize
+from nadam_suite.optimizers.parameter_rules import as_rules
+
+__all__ = [
+    "checked",
+    "current_arguments",
+    "guard",
+    "matched",
+    "refuse_late_exclusion",
+    "refuse_other_kind",
+]
+
+_SLOT_DTYPES = (None, "float32", "bfloat16", "float16")
+_POSITIVE = ("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor")
+
+
+def checked(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the constructor's arguments in their normal form.
+
+    Raises:
+        ArgumentError: A value lies out of its range, or two arguments exclude each other.
+        ArgumentTypeError: A value has the wrong type.
+    """
+    result = dict(values)
+    for name in RANGES:
+        result[name] = normalize(name, values[name])
+    for name in _POSITIVE:
+        result[name] = check_number(name, values[name], "(0, inf)", optional=True)
+    result["epsilon"] = check_number("epsilon", values["epsilon"], "(0, inf)")
+    result["use_ema"] = check_flag("use_ema", values["use_ema"])
+    result["ema_momentum"] = check_number("ema_momentum", values["ema_momentum"], "[0, 1]")
+    for name, minimum in (("ema_overwrite_frequency", 1), ("gradient_accumulation_steps", 2)):
+        result[name] = check_integer(name, values[name], minimum)
+    decay = check_number("momentum_decay", values["momentum_decay"], "[0, inf)", optional=True)
+    result["momentum_decay"] = decay
+    result["parameter_rules"] = as_rules(values["parameter_rules"])
+    result["schedule_step"] = check_choice(
+        "schedule_step", values["schedule_step"], ("batch", "update")
+    )
+    result["slot_dtype"] = check_choice("slot_dtype", values["slot_dtype"], _SLOT_DTYPES)
+    _check_name(values["name"])
+    _check_clipping(result)
+    return result
+
+
+def _check_name(name: Any) -> None:
+    if name is not None and (not isinstance(name, str) or not name):
+        raise ArgumentTypeError(
+            f"Argument `name` must be a non-empty string or None. Received: name={name!r}. "
+            "Pass None for a name of its own."
+        )
+
+
+def _check_clipping(values: dict[str, Any]) -> None:
+    clips = {name: values[name] for name in ("clipnorm", "clipvalue", "global_clipnorm")}
+    given = {name: value for name, value in clips.items() if value is not None}
+    if len(given) > 1:
+        raise ArgumentError(
+            "Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. "
+            f"Received: {', '.join(f'{k}={v}' for k, v in given.items())}. Set the others to None."
+        )
+
+
+def current_arguments(optimizer: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return the constructor's arguments as they stand, callables as they are.
+
+    A learning rate that nobody has assigned since comes back with the digits that were typed, not
+    with those of the variable that holds it.
+    """
+    values = {name: getattr(optimizer, name) for name in names if name != "learning_rate"}
+    rate = optimizer._learning_rate
+    if isinstance(rate, keras.Variable):
+        held = keras.ops.convert_to_numpy(rate)
+        unchanged = held == held.dtype.type(optimizer._typed_rate)
+        rate = optimizer._typed_rate if unchanged else exact_float(held)
+    return {"learning_rate": rate, **values}
+
+
+def guard(optimizer: Any, name: str, value: Any) -> None:
+    """Refuse to change a setting of a built optimizer, which a compiled step would not see.
+
+    Raises:
+        SettingError: The value differs from the one that is held.
+    """
+    held = getattr(optimizer, name)
+    if value is not held and value != held:
+        raise SettingError(
+            f"Argument `{name}` of a built optimizer cannot be assigned, because a compiled step "
+            f"would not see it. Received: {name}={value!r}, held: {held!r}. Use "
+            f"`optimizer.replace({name}=...)` and compile the model with the result, or create the "
+            "optimizer with a schedule or a callable."
+        )
+
+
+def refuse_other_kind(held: Any, wanted: Any) -> NoReturn:
+    """Raise because a built optimizer's learning rate can change its value, not its kind."""
+    held = "a number" if isinstance(held, keras.Variable) else repr(held)
+    raise ArgumentTypeError(
+        "Argument `learning_rate` of a built optimizer can change its value, not its kind. "
+        f"Received: learning_rate={wanted!r}, the optimizer was created with {held}. Use "
+        "`optimizer.replace(learning_rate=...)` and compile the model with the result."
+    )
+
+
+def refuse_late_exclusion() -> NoReturn:
+    """Raise because exclusions are resolved when the optimizer is built."""
+    raise SettingError(
+        "`exclude_from_weight_decay()` must be called before the optimizer is built. Use "
+        "`optimizer.replace(parameter_rules=...)` and compile the model with the result."
+    )
+
+
+def matched(grads: Sequence[Any], variables: Sequence[Any] | None) -> list[tuple[Any, Any]]:
+    """Return the pairs of gradient and variable that have a gradient; warn about the others.
+
+    Raises:
+        ArgumentError: The variables are unknown, the numbers differ, or no gradient is left.
+    """
+    if variables is None:
+        raise ArgumentError(
+            "Argument `trainable_variables` must be given in the first call of `apply`, or "
+            "`optimizer.build(trainable_variables)` must be called before. Received: None."
+        )
+    if len(grads) != len(variables):
+        raise ArgumentError(
+            "Argument `grads` must have one gradient per variable. "
+            f"Received: {len(grads)} gradients for {len(variables)} variables."
+        )
+    pairs = [(g, v) for g, v in zip(grads, variables, strict=True) if g is not None]
+    missing = [path_of(v) for g, v in zip(grads, variables, strict=True) if g is None]
+    if not pairs:
+        raise ArgumentError(
+            f"No gradients provided for any variable. Received: None for {missing}. "
+            "Check that the loss depends on them."
+        )
+    if missing:
+        warnings.warn(
+            f"Gradients do not exist for variables {missing} when minimizing the loss. If you are "
+            "using `model.compile()`, did you forget to provide a `loss` argument?",
+            stacklevel=3,
+        )
+    return pairs

@@ -1,0 +1,219 @@
+"""One optimizer step over Keras variables: accumulate, clip, decay, update, constrain, average."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from nadam_suite.backends import Backend, get_backend
+from nadam_suite.backends.slot import Slot, dtype_of
+from nadam_suite.optimizers.hyperparameters import current_value, is_constant
+from nadam_suite.optimizers.rule import (
+    clip_scale,
+    momentum_schedule,
+    nadam_update,
+    power_complement,
+    step_scalars,
+)
+
+__all__ = ["Step", "schedule_counter"]
+
+
+def schedule_counter(optimizer: Any, ahead: int = 0) -> Any:
+    """Return the integer tensor that the schedules of an optimizer read.
+
+    Args:
+        ahead: Look this many updates into the future.
+    """
+    window = optimizer.gradient_accumulation_steps or 1
+    counter = keras.ops.convert_to_tensor(optimizer._iterations)
+    if window == 1:
+        return counter + ahead
+    if optimizer.schedule_step == "update":
+        return keras.ops.floor_divide(counter, window) + ahead
+    return counter + ahead * window
+
+
+@dataclasses.dataclass(frozen=True)
+class Hyperparameters:
+    """The values of one step, read outside of any branch."""
+
+    learning_rate: Any
+    weight_decay: Any
+    beta_1: Any
+    next_beta_1: Any
+    beta_2: Any
+
+    @classmethod
+    def read(cls, optimizer: Any, dtype: str) -> Hyperparameters:
+        """Read what the optimizer's numbers, schedules and callables say for this step."""
+        now = schedule_counter(optimizer)
+
+        def value(name: str, held: Any, counter: Any = now) -> Any:
+            return current_value(name, held, counter, optimizer._iterations.value, dtype)
+
+        beta_1 = value("beta_1", optimizer.beta_1)
+        scheduled = isinstance(
+            optimizer.beta_1, keras.optimizers.schedules.LearningRateSchedule
+        )  # only a schedule knows its next value
+        return cls(
+            learning_rate=value("learning_rate", optimizer._learning_rate),
+            weight_decay=value("weight_decay", optimizer.weight_decay),
+            beta_1=beta_1,
+            next_beta_1=(
+                value("beta_1", optimizer.beta_1, schedule_counter(optimizer, ahead=1))
+                if scheduled
+                else beta_1
+            ),
+            beta_2=value("beta_2", optimizer.beta_2),
+        )
+
+
+class Step:
+    """One call of `Nadam.apply`, after the variables are known.
+
+    Args:
+        optimizer: A built Nadam.
+        slots: The variables that have a gradient.
+        gradients: Their gradients, in the same order.
+    """
+
+    def __init__(self, optimizer: Any, slots: Sequence[Slot], gradients: Sequence[Any]) -> None:
+        self.optimizer = optimizer
+        self.backend: Backend = get_backend()
+        self.slots = list(slots)
+        self.gradients = [self._prepare(s, g) for s, g in zip(slots, gradients, strict=True)]
+        self.window = optimizer.gradient_accumulation_steps or 1
+        iteration = self.backend.counter(optimizer._iterations)
+        self.iteration = iteration
+        self.update_number = iteration // self.window + 1
+        self.dtype = optimizer._layout.scalar_dtype
+
+    def run(self) -> None:
+        """Update, or add to the running window."""
+        self.hyperparameters = Hyperparameters.read(self.optimizer, self.dtype)
+        if self.window == 1:
+            self._update()
+            return
+        layout = self.optimizer._layout
+        touched = [*self.optimizer.variables, *(slot.variable for slot in layout.slots)]
+        ends = (self.iteration + 1) % self.window == 0
+        self.backend.conditional(ends, self._update, self._accumulate, touched)
+
+    def _prepare(self, slot: Slot, gradient: Any) -> Any:
+        """Return a dense, unscaled gradient in the type of the arithmetic."""
+        gradient = self.backend.densify(gradient)
+        if slot.overwrite:
+            return gradient
+        gradient = keras.ops.cast(gradient, slot.compute_dtype)
+        scale = self.optimizer.loss_scale_factor
+        return gradient if scale is None else gradient / scale
+
+    def _accumulate(self) -> None:
+        for slot, gradient in zip(self.slots, self.gradients, strict=True):
+            slot.accumulator.assign(_merge(slot, gradient))
+
+    def _update(self) -> None:
+        """Do one real update with the gradients, or with the mean of the window."""
+        gradients = self.gradients
+        if self.window > 1:
+            gradients = [_merge(s, g) for s, g in zip(self.slots, gradients, strict=True)]
+            for slot in self.slots:
+                zeros = keras.ops.zeros_like(keras.ops.convert_to_tensor(slot.accumulator))
+                slot.accumulator.assign(zeros)
+        pairs = list(zip(self.slots, gradients, strict=True))
+        for slot, gradient in pairs:
+            if slot.overwrite:
+                slot.variable.assign(keras.ops.cast(gradient, dtype_of(slot.variable)))
+        pairs = [
+            (s, g if self.window == 1 else g / self.window) for s, g in pairs if not s.overwrite
+        ]
+        if pairs:
+            self._update_weights([s for s, _ in pairs], [g for _, g in pairs])
+        if self.optimizer.use_ema:
+            self._update_averages()
+
+    def _update_weights(self, slots: list[Slot], gradients: list[Any]) -> None:
+        gradients = self._clip(gradients)
+        scalars = self._scalars()
+        moving = [(s, g) for s, g in zip(slots, gradients, strict=True) if not s.frozen]
+        slots, gradients = [s for s, _ in moving], [g for _, g in moving]
+        weights = self.backend.update(slots, gradients, scalars, nadam_update)
+        for slot, weight in zip(slots, weights, strict=True):
+            constraint = getattr(slot.variable, "constraint", None)
+            slot.write(weight if constraint is None else constraint(weight))
+
+    def _scalars(self) -> Any:
+        """Return the scalars of this update, and advance the running products."""
+        opt, h, backend = self.optimizer, self.hyperparameters, self.backend
+        t = backend.scalar(self.update_number, self.dtype)
+        u_t = momentum_schedule(h.beta_1, t, opt.momentum_decay, backend.math)
+        u_next = momentum_schedule(h.next_beta_1, t + 1.0, opt.momentum_decay, backend.math)
+        u_product = backend.scalar(opt._u_product, self.dtype) * u_t
+        opt._u_product.assign(u_product)
+        if is_constant(opt.beta_2):
+            correction = power_complement(h.beta_2, t, backend.math)
+        else:
+            beta_2_product = backend.scalar(opt._beta_2_product, self.dtype) * h.beta_2
+            opt._beta_2_product.assign(beta_2_product)
+            correction = 1.0 - beta_2_product
+        return step_scalars(
+            learning_rate=h.learning_rate,
+            weight_decay=h.weight_decay,
+            beta_1=h.beta_1,
+            beta_2=h.beta_2,
+            u_t=u_t,
+            u_next=u_next,
+            u_product=u_product,
+            velocity_correction=correction,
+            epsilon=opt.epsilon,
+            xp=backend.math,
+        )
+
+    def _clip(self, gradients: list[Any]) -> list[Any]:
+        """Clip the aggregated gradients by value, by their own norms or by their common norm."""
+        opt = self.optimizer
+        if opt.clipvalue is not None:
+            return [keras.ops.clip(g, -opt.clipvalue, opt.clipvalue) for g in gradients]
+        if opt.clipnorm is not None:
+            squares = [keras.ops.sum(keras.ops.square(g)) for g in gradients]
+            factors = [clip_scale(keras.ops.sqrt(s), opt.clipnorm) for s in squares]
+            return [g * factor for g, factor in zip(gradients, factors, strict=True)]
+        if opt.global_clipnorm is not None:
+            squares = [
+                keras.ops.cast(keras.ops.sum(keras.ops.square(g)), self.dtype) for g in gradients
+            ]
+            norm = keras.ops.sqrt(keras.ops.sum(keras.ops.stack(squares)))
+            factor = clip_scale(norm, opt.global_clipnorm)
+            return [g * keras.ops.cast(factor, g.dtype) for g in gradients]
+        return gradients
+
+    def _update_averages(self) -> None:
+        """Average every variable once per real update, and overwrite it where that is asked for."""
+        opt, backend = self.optimizer, self.backend
+        count = backend.counter(opt._average_count)
+        momentum = backend.select(count == 0, 0.0, opt.ema_momentum)
+        for slot in opt._layout.slots:
+            if slot.average is None:
+                continue
+            weight = slot.weight()
+            dtype = slot.compute_dtype
+            m = momentum if isinstance(momentum, float) else keras.ops.cast(momentum, dtype)
+            average = keras.ops.convert_to_tensor(slot.average)
+            average = average * m + weight * (1.0 - m)
+            slot.average.assign(average)
+            if opt.ema_overwrite_frequency is not None and not slot.frozen:
+                due = self.update_number % opt.ema_overwrite_frequency == 0
+                slot.write(backend.select(due, average, weight))
+        opt._average_count.assign_add(1)
+
+
+def _merge(slot: Slot, gradient: Any) -> Any:
+    """Add a micro-batch to a window; values that overwrite their variable keep the largest."""
+    accumulated = keras.ops.convert_to_tensor(slot.accumulator)
+    if slot.overwrite:
+        return keras.ops.maximum(accumulated, keras.ops.cast(gradient, accumulated.dtype))
+    return accumulated + gradient
