@@ -34,11 +34,17 @@ class Backend:
 
     def scalar(self, value: Any, dtype: str) -> Any:
         """Return `value` as a scalar for the arithmetic of `self.math`."""
+        if isinstance(value, (int, float)):  # a cast would go by way of float32
+            return keras.ops.convert_to_tensor(value, dtype=dtype)
         return keras.ops.cast(value, dtype)
 
     def counter(self, variable: Any) -> Any:
         """Return the value of an integer variable, for arithmetic and for comparisons."""
         return keras.ops.convert_to_tensor(variable)
+
+    def flag(self, tensor: Any) -> Any:
+        """Return a truth value that `select` takes."""
+        return tensor
 
     def select(self, condition: Any, if_true: Any, if_false: Any) -> Any:
         """Return one of two tensors or numbers."""
@@ -81,6 +87,14 @@ class Backend:
     def eagerly(self) -> Iterator[None]:
         """Run now and for real, even while a step is being traced."""
         yield
+
+    def operations(self, function: Callable[..., Any], *arguments: Any) -> list[str]:
+        """Return the names of the operations that every call of `function` performs.
+
+        What only a branch of a conditional performs is left out. `nadam_suite.doctor` reads from
+        it what a step costs, without a clock; on TensorFlow nothing needs it.
+        """
+        raise NotImplementedError
 
     def update(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -40,7 +40,10 @@ class JaxBackend(Backend):
         if_false: Callable[[], None],
         variables: Sequence[Any],
     ) -> None:
-        """Run both branches' programs as functions of the values; only one of them executes."""
+        """Trace both branches as functions of the values; only one of them is executed."""
+        if not isinstance(predicate, jax.core.Tracer):
+            (if_true if predicate else if_false)()
+            return
 
         def pure(function: Callable[[], None]) -> Callable[[list[Any]], list[Any]]:
             def branch(values: list[Any]) -> list[Any]:
@@ -63,3 +66,16 @@ class JaxBackend(Backend):
     def copy(self, value: Any) -> Any:
         """Return an array with a buffer of its own: a donated one must not be shared."""
         return jnp.array(keras.ops.convert_to_tensor(value), copy=True)
+
+    def operations(self, function: Callable[..., Any], *arguments: Any) -> list[str]:
+        """Trace the function and list its primitives; a conditional counts as one."""
+        return list(_primitives(jax.make_jaxpr(function)(*arguments).jaxpr))
+
+
+def _primitives(jaxpr: Any) -> Iterator[str]:
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        if equation.primitive.name != "cond":
+            for parameter in equation.params.values():
+                if inner := getattr(parameter, "jaxpr", None):
+                    yield from _primitives(inner)

@@ -12,8 +12,6 @@ from nadam_suite.backends.base import Backend
 
 __all__ = ["TensorFlowBackend"]
 
-_CONTROL_FLOW_GRAPHS = ("CondBranchFuncGraph", "WhileBodyFuncGraph", "WhileCondFuncGraph")
-
 
 class TensorFlowBackend(Backend):
     """Adapter of the TensorFlow backend: eager, `tf.function` and XLA."""
@@ -28,16 +26,13 @@ class TensorFlowBackend(Backend):
         """
         value = function()
         if tf.executing_eagerly() or tf.is_symbolic_tensor(value):
-            return tf.cast(value, dtype)
+            return self.scalar(value, dtype)
 
-        def capture() -> Any:
-            if tf.executing_eagerly():
-                return tf.cast(function(), dtype)
-            graph = _calling_graph(tf.compat.v1.get_default_graph())
-            with graph.as_default():
-                return graph.capture_call_time_value(capture, tf.TensorSpec((), dtype))
-
-        return capture()
+        graph = _capturing_graph(tf.compat.v1.get_default_graph())
+        with graph.as_default():
+            return graph.capture_call_time_value(
+                lambda: self.scalar(function(), dtype), tf.TensorSpec((), dtype)
+            )
 
     def conditional(
         self,
@@ -64,11 +59,17 @@ class TensorFlowBackend(Backend):
             yield
 
 
-def _calling_graph(graph: Any) -> Any:
-    """Return the nearest graph that is called: branches and loop bodies have no callers."""
-    while type(graph).__name__ in _CONTROL_FLOW_GRAPHS:
-        graph = graph.outer_graph
-    return graph
+def _capturing_graph(graph: Any) -> Any:
+    """Return the graph to capture in: this one, or the outermost if a branch lies between.
+
+    Captures at call time pass through functions and loops by themselves, not through branches,
+    which Keras puts around a step when it runs several per execution.
+    """
+    outermost, crosses_branch = graph, False
+    while getattr(outermost.outer_graph, "outer_graph", None) is not None:
+        crosses_branch |= type(outermost).__name__ == "CondBranchFuncGraph"
+        outermost = outermost.outer_graph
+    return outermost if crosses_branch else graph
 
 
 def _returning_nothing(function: Callable[[], None]) -> Callable[[], Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nadam_suite.backends.base import Backend
 from nadam_suite.backends.slot import Slot
@@ -40,6 +41,10 @@ class TorchBackend(Backend):
         """Return a Python integer."""
         return int(variable.value)
 
+    def flag(self, tensor: Any) -> bool:
+        """Return a Python bool."""
+        return bool(tensor)
+
     def select(self, condition: Any, if_true: Any, if_false: Any) -> Any:
         """Return one of two tensors or numbers; the other is not computed with."""
         return if_true if condition else if_false
@@ -63,7 +68,7 @@ class TorchBackend(Backend):
 
     def densify(self, gradient: Any) -> Any:
         """Sum the rows of a sparse gradient that name the same index."""
-        return gradient.to_dense() if gradient.is_sparse else gradient
+        return gradient.to_dense() if getattr(gradient, "is_sparse", False) else gradient
 
     def copy(self, value: Any) -> Any:
         """Return a tensor with memory of its own."""
@@ -100,6 +105,19 @@ class TorchBackend(Backend):
                 weights[position] = weight
         return weights
 
+    def operations(self, function: Callable[..., Any], *arguments: Any) -> list[str]:
+        """Run the function and list the kernels that it launches; a foreach call is one."""
+        names: list[str] = []
+
+        class Recorder(TorchDispatchMode):
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                names.append(str(func))
+                return func(*args, **(kwargs or {}))
+
+        with Recorder():
+            function(*arguments)
+        return names
+
 
 def _update_group(members: list[Slot], gradients: list[Any], scalars: Any) -> list[Any]:
     """Follow `optimizers.rule.nadam_update` in place; all members share type and multipliers."""
@@ -116,8 +134,10 @@ def _update_group(members: list[Slot], gradients: list[Any], scalars: Any) -> li
     if scalars.decay is not None and decay:
         torch._foreach_mul_(weights, 1.0 - decay * scalars.decay)
     torch._foreach_lerp_(momentums, gradients, scalars.one_minus_beta_1)
-    torch._foreach_mul_(velocities, 1.0 - scalars.one_minus_beta_2)
-    torch._foreach_addcmul_(velocities, gradients, gradients, scalars.one_minus_beta_2)
+    # Not beta_2 * v + (1 - beta_2) * g ** 2: in float32 these two factors do not add up to one.
+    torch._foreach_lerp_(
+        velocities, torch._foreach_mul(gradients, gradients), scalars.one_minus_beta_2
+    )
     denominators = torch._foreach_sqrt(velocities)
     torch._foreach_mul_(denominators, scalars.inverse_root_correction)
     torch._foreach_add_(denominators, scalars.epsilon)

@@ -116,7 +116,7 @@ def _checked_callable(name: str, value: Any) -> Any:
 def _constant_tensor(name: str, value: Any) -> float:
     try:
         array = np.asarray(keras.ops.convert_to_numpy(value))
-    except Exception as error:  # each framework has its own error for symbolic tensors
+    except Exception as error:  # noqa: BLE001 - each framework has its own for symbolic tensors
         raise ArgumentTypeError(
             f"Argument `{name}` must be a tensor with a value. Received: {name}={value!r}, which "
             f"has none yet. Pass a number or a callable. ({type(error).__name__})"

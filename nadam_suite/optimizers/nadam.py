@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 
 from nadam_suite.backends import get_backend
 from nadam_suite.backends.slot import compute_dtype, dtype_of, path_of
-from nadam_suite.errors import NadamSuiteWarning
 from nadam_suite.optimizers import hyperparameters, settings
 from nadam_suite.optimizers.layout import Layout, state_dtype
 from nadam_suite.optimizers.parameter_rules import (
@@ -21,7 +19,7 @@ from nadam_suite.optimizers.parameter_rules import (
     exclusion_rules,
     explain,
 )
-from nadam_suite.optimizers.restore import restore_state
+from nadam_suite.optimizers.restore import check_weights, replaced, restore_state
 from nadam_suite.optimizers.state import read_store, saved_state
 from nadam_suite.optimizers.step import Step, schedule_counter
 
@@ -92,6 +90,9 @@ class Nadam(keras.optimizers.Nadam):
     Reference: Dozat, "Incorporating Nesterov Momentum into Adam", ICLR workshop, 2016.
     """
 
+    _learning_rate: Any
+    parameter_rules: tuple[ParameterRule, ...]
+
     def __init__(
         self,
         learning_rate: Any = 0.001,
@@ -157,7 +158,7 @@ class Nadam(keras.optimizers.Nadam):
         """Hold the rate in a variable of full precision, so that it can be assigned."""
         self._learning_rate = self.add_variable(
             shape=(),
-            initializer=keras.initializers.Constant(rate),
+            initializer=lambda _, dtype: keras.ops.convert_to_tensor(rate, dtype=dtype),
             dtype=compute_dtype(keras.config.floatx()),
             aggregation="only_first_replica",
             name="learning_rate",
@@ -302,22 +303,22 @@ class Nadam(keras.optimizers.Nadam):
         >>> later.weight_decay, int(later.iterations)
         (0.01, 1)
         """
-        new = type(self)(**{**settings.current_arguments(self, _ARGUMENTS), **changes})
-        if self.built:
-            new.build(self._trainable_variables)
-            state = saved_state(self)
-            if "learning_rate" in changes:
-                state.pop("learning_rate", None)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NadamSuiteWarning)  # the change is deliberate
-                restore_state(new, state)
-        return new
+        return replaced(self, settings.current_arguments(self, _ARGUMENTS), changes)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse to change a setting that a compiled step would not see."""
         if name in _FIXED and getattr(self, "built", False):
             settings.guard(self, name, value)
         super().__setattr__(name, value)
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set all variables of the optimizer, in the order of `optimizer.variables`.
+
+        Raises:
+            StateError: The optimizer is not built, or the arrays are not those of its variables.
+        """
+        check_weights(self, weights)
+        super().set_weights(weights)
 
     def save_own_variables(self, store: Any) -> None:
         """Write the state by name into a mapping or an open file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,15 @@ from nadam_suite.backends import get_backend
 from nadam_suite.backends.slot import path_of
 from nadam_suite.errors import NadamSuiteWarning, StateError
 from nadam_suite.optimizers.hyperparameters import is_constant
-from nadam_suite.optimizers.state import WINDOW_KEY, StockLayout, named_state, u_product_after
+from nadam_suite.optimizers.state import (
+    WINDOW_KEY,
+    StockLayout,
+    named_state,
+    saved_state,
+    u_product_after,
+)
 
-__all__ = ["restore_state"]
+__all__ = ["check_weights", "replaced", "restore_state"]
 
 
 def restore_state(optimizer: Any, state: Mapping[str, np.ndarray]) -> None:
@@ -57,6 +63,42 @@ def restore_state(optimizer: Any, state: Mapping[str, np.ndarray]) -> None:
 
 def _is_average(name: str) -> bool:
     return name.startswith("average_") and name != "average_count"
+
+
+def replaced(optimizer: Any, arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
+    """Return a new optimizer with changed arguments and the state of the old one."""
+    new = type(optimizer)(**{**arguments, **changes})
+    if optimizer.built:
+        new.build([slot.variable for slot in optimizer._layout.slots])
+        state = saved_state(optimizer)
+        if "learning_rate" in changes:
+            state.pop("learning_rate", None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NadamSuiteWarning)  # the change is deliberate
+            restore_state(new, state)
+    return new
+
+
+def check_weights(optimizer: Any, weights: Sequence[Any]) -> None:
+    """Refuse arrays that are not one for every variable of a built optimizer, shape by shape.
+
+    Raises:
+        StateError: The optimizer is not built, or number or shapes differ.
+    """
+    if not optimizer.built:
+        raise StateError(
+            "`set_weights()` needs the optimizer's variables, which do not exist yet. Received: "
+            f"{len(weights)} arrays. Call `optimizer.build(model.trainable_variables)` first."
+        )
+    wanted = [tuple(variable.shape) for variable in optimizer.variables]
+    shapes = [tuple(np.shape(weight)) for weight in weights]
+    if shapes != wanted:
+        raise StateError(
+            f"Argument `weights` must have one array for each of the {len(wanted)} variables of "
+            f"optimizer {optimizer.name!r}, of shapes {wanted}. Received: {len(shapes)} arrays of "
+            f"shapes {shapes}. Files know more than arrays do: `load_own_variables` reads a state "
+            "that was saved under other settings."
+        )
 
 
 def _convert_iteration(optimizer: Any, state: dict[str, np.ndarray]) -> None:

@@ -12,6 +12,7 @@ from nadam_suite.backends import Backend, get_backend
 from nadam_suite.backends.slot import Slot, dtype_of
 from nadam_suite.optimizers.hyperparameters import current_value, is_constant
 from nadam_suite.optimizers.rule import (
+    StepScalars,
     clip_scale,
     momentum_schedule,
     nadam_update,
@@ -121,30 +122,70 @@ class Step:
         gradients = self.gradients
         if self.window > 1:
             gradients = [_merge(s, g) for s, g in zip(self.slots, gradients, strict=True)]
-            for slot in self.slots:
-                zeros = keras.ops.zeros_like(keras.ops.convert_to_tensor(slot.accumulator))
-                slot.accumulator.assign(zeros)
-        pairs = list(zip(self.slots, gradients, strict=True))
-        for slot, gradient in pairs:
+        for slot, gradient in zip(self.slots, gradients, strict=True):
             if slot.overwrite:
                 slot.variable.assign(keras.ops.cast(gradient, dtype_of(slot.variable)))
-        pairs = [
-            (s, g if self.window == 1 else g / self.window) for s, g in pairs if not s.overwrite
+        trained = [
+            (slot, gradient if self.window == 1 else gradient / self.window, None)
+            for slot, gradient in zip(self.slots, gradients, strict=True)
+            if not slot.overwrite
         ]
-        if pairs:
-            self._update_weights([s for s, _ in pairs], [g for _, g in pairs])
+        self._update_weights([*trained, *self._left_over()])
         if self.optimizer.use_ema:
             self._update_averages()
+        if self.window > 1:
+            for slot in self.optimizer._layout.slots:
+                accumulated = keras.ops.convert_to_tensor(slot.accumulator)
+                slot.accumulator.assign(keras.ops.zeros_like(accumulated))
 
-    def _update_weights(self, slots: list[Slot], gradients: list[Any]) -> None:
-        gradients = self._clip(gradients)
+    def _left_over(self) -> list[tuple[Slot, Any, Any]]:
+        """Return the variables whose gradient is missing now but came earlier in the window.
+
+        Whether it did is known at run time only; the third item tells.
+        """
+        if self.window == 1:
+            return []
+        present = {slot.index for slot in self.slots}
+        left = []
+        for slot in self.optimizer._layout.slots:
+            if slot.index not in present and not slot.overwrite:
+                total = keras.ops.convert_to_tensor(slot.accumulator)
+                came = self.backend.flag(keras.ops.any(keras.ops.not_equal(total, 0.0)))
+                if came is not False:
+                    left.append((slot, total / self.window, came))
+        return left
+
+    def _update_weights(self, trained: list[tuple[Slot, Any, Any]]) -> None:
+        """Clip, decay, update and constrain; an item's flag, if any, decides whether it counts."""
+        if not trained:
+            return
+        gradients = self._clip([gradient for _, gradient, _ in trained])
         scalars = self._scalars()
-        moving = [(s, g) for s, g in zip(slots, gradients, strict=True) if not s.frozen]
-        slots, gradients = [s for s, _ in moving], [g for _, g in moving]
-        weights = self.backend.update(slots, gradients, scalars, nadam_update)
+        moving = [
+            (slot, gradient, came)
+            for (slot, _, came), gradient in zip(trained, gradients, strict=True)
+            if not slot.frozen
+        ]
+        flags = {slot.index: came for slot, _, came in moving if came is not None}
+        before = {slot.index: slot.weight() for slot, _, _ in moving if slot.index in flags}
+
+        def rule(x: Any, g: Any, m: Any, v: Any, s: StepScalars, slot: Slot) -> tuple[Any, ...]:
+            new = nadam_update(x, g, m, v, s, slot)
+            if slot.index not in flags:
+                return new
+            came = flags[slot.index]
+            return tuple(
+                self.backend.select(came, n, o) for n, o in zip(new, (x, m, v), strict=True)
+            )
+
+        slots = [slot for slot, _, _ in moving]
+        weights = self.backend.update(slots, [g for _, g, _ in moving], scalars, rule)
         for slot, weight in zip(slots, weights, strict=True):
             constraint = getattr(slot.variable, "constraint", None)
-            slot.write(weight if constraint is None else constraint(weight))
+            new = weight if constraint is None else constraint(weight)
+            if slot.index in flags:
+                new = self.backend.select(flags[slot.index], new, before[slot.index])
+            slot.write(new)
 
     def _scalars(self) -> Any:
         """Return the scalars of this update, and advance the running products."""
@@ -194,16 +235,14 @@ class Step:
     def _update_averages(self) -> None:
         """Average every variable once per real update, and overwrite it where that is asked for."""
         opt, backend = self.optimizer, self.backend
-        count = backend.counter(opt._average_count)
-        momentum = backend.select(count == 0, 0.0, opt.ema_momentum)
+        is_first = backend.counter(opt._average_count) == 0
         for slot in opt._layout.slots:
             if slot.average is None:
                 continue
             weight = slot.weight()
-            dtype = slot.compute_dtype
-            m = momentum if isinstance(momentum, float) else keras.ops.cast(momentum, dtype)
             average = keras.ops.convert_to_tensor(slot.average)
-            average = average * m + weight * (1.0 - m)
+            average = average + (weight - average) * (1.0 - opt.ema_momentum)
+            average = backend.select(is_first, weight, average)
             slot.average.assign(average)
             if opt.ema_overwrite_frequency is not None and not slot.frozen:
                 due = self.update_number % opt.ema_overwrite_frequency == 0

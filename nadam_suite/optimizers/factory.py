@@ -1,0 +1,259 @@
+"""`nadam()` and `nadamw()`: from flat keywords to a ready optimizer with its schedule."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import numbers
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from nadam_suite.errors import ArgumentError, ArgumentTypeError
+from nadam_suite.optimizers.nadam import Nadam
+from nadam_suite.optimizers.parameter_rules import as_rules
+from nadam_suite.optimizers.parameter_rules import no_decay as no_decay_rules
+from nadam_suite.optimizers.presets import get_preset
+from nadam_suite.schedules import (
+    Constant,
+    TrainingPlan,
+    WarmupCosine,
+    WarmupLinear,
+    resolve_duration,
+)
+
+__all__ = ["nadam", "nadamw"]
+
+_KINDS = ("constant", "cosine", "linear")
+_ARGUMENTS = tuple(inspect.signature(Nadam.__init__).parameters)[1:]
+
+
+def nadam(
+    learning_rate: Any = None,
+    *,
+    preset: str | None = None,
+    schedule: str | None = None,
+    warmup: int | str | None = None,
+    total_steps: int | str | None = None,
+    plan: TrainingPlan | None = None,
+    start: float = 0.0,
+    end: float | None = None,
+    no_decay: Any = None,
+    **arguments: Any,
+) -> Nadam:
+    """Return a Nadam from flat keywords.
+
+    Args:
+        learning_rate: A number, which is the peak of the schedule, or what else `Nadam` takes: a
+            schedule object or a callable, which leave no room for `schedule` and `warmup`.
+            Defaults to the preset's, or to 0.001.
+        preset: Name of published settings, which are the base of the other keywords; see
+            `nadam_suite.list_presets`.
+        schedule: What follows the warm-up: "constant", "cosine" or "linear". Defaults to the
+            preset's, or to "constant".
+        warmup: Length of the linear warm-up: a number of steps, or "5%" of the schedule, "3ep",
+            "20000ex". Defaults to the preset's, or to none.
+        total_steps: Length of the schedule, the warm-up included, likewise. Defaults to the whole
+            plan.
+        plan: Length of the training, which relative durations need.
+        start: Learning rate at step 0 of a warm-up. Defaults to 0.
+        end: Learning rate at the end of "cosine" and "linear". Defaults to 0.
+        no_decay: True leaves variables of rank 1 or less (biases, normalization layers) out of the
+            weight decay; a pattern, or several, leaves out the paths that they are found in, too;
+            False leaves out none. Defaults to the preset's, or to False.
+        **arguments: Every other argument of `Nadam`.
+
+    Raises:
+        ArgumentError: A value lies out of its range, two keywords exclude each other, a keyword
+            or a preset is unknown, or a duration cannot be resolved.
+        ArgumentTypeError: A value has the wrong type.
+
+    Example:
+    >>> from nadam_suite import nadam
+    >>> optimizer = nadam(1e-3, schedule="cosine", warmup="5%", total_steps=1000)
+    >>> optimizer.get_config()["learning_rate"]["config"]["warmup_steps"]
+    50
+    >>> nadam(preset="torch").momentum_decay
+    0.004
+    """
+    course = {"schedule": schedule, "warmup": warmup, "total_steps": total_steps, "end": end}
+    course |= {"start": start}
+    return _make(learning_rate, arguments, preset=preset, course=course, plan=plan, spare=no_decay)
+
+
+def nadamw(
+    learning_rate: Any = None,
+    *,
+    weight_decay: Any = None,
+    preset: str | None = None,
+    schedule: str | None = None,
+    warmup: int | str | None = None,
+    total_steps: int | str | None = None,
+    plan: TrainingPlan | None = None,
+    start: float = 0.0,
+    end: float | None = None,
+    no_decay: Any = None,
+    **arguments: Any,
+) -> Nadam:
+    """Return a Nadam with decoupled weight decay that spares biases and normalization layers.
+
+    Args:
+        learning_rate: As in `nadam`.
+        weight_decay: Number >= 0, schedule or callable. Defaults to the preset's, or to 0.004 as
+            in `keras.optimizers.AdamW`; optax has 1e-4, timm 1e-2. As in all of these it is
+            multiplied by the learning rate.
+        preset: As in `nadam`.
+        schedule: As in `nadam`.
+        warmup: As in `nadam`.
+        total_steps: As in `nadam`.
+        plan: As in `nadam`.
+        start: As in `nadam`.
+        end: As in `nadam`.
+        no_decay: As in `nadam`, but by default True, unless a preset with a weight decay of its
+            own says otherwise, as those of AlgoPerf do.
+        **arguments: Every other argument of `Nadam`.
+
+    Raises:
+        ArgumentError: See `nadam`.
+        ArgumentTypeError: See `nadam`.
+
+    Example:
+    >>> from nadam_suite import nadamw
+    >>> optimizer = nadamw(1e-3, no_decay=["embeddings"])
+    >>> optimizer.weight_decay, [rule.describe() for rule in optimizer.parameter_rules]
+    (0.004, ['max_ndim=1', "match='embeddings'"])
+    """
+    if weight_decay is not None:
+        arguments["weight_decay"] = weight_decay
+    course = {"schedule": schedule, "warmup": warmup, "total_steps": total_steps, "end": end}
+    course |= {"start": start}
+    return _make(
+        learning_rate,
+        arguments,
+        preset=preset,
+        course=course,
+        plan=plan,
+        spare=no_decay,
+        defaults={"weight_decay": 0.004},
+    )
+
+
+def _make(
+    learning_rate: Any,
+    arguments: dict[str, Any],
+    *,
+    preset: str | None,
+    course: dict[str, Any],
+    plan: TrainingPlan | None,
+    spare: Any,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> Nadam:
+    """Return the optimizer: keywords over the preset over `defaults` over Nadam's own."""
+    _check_known(arguments)
+    base = dict(defaults)
+    spares = "weight_decay" in defaults
+    if preset is not None:
+        found = get_preset(preset)
+        base |= found.arguments
+        spares = found.no_decay if "weight_decay" in found.arguments else spares
+        if _is_number(learning_rate) and course["schedule"] != "constant":
+            shape = found.schedule or {}
+            course["schedule"] = course["schedule"] or shape.get("kind")
+            for key in ("warmup", "end"):
+                course[key] = shape.get(key) if course[key] is None else course[key]
+    values = {**base, **arguments}
+    if learning_rate is None:
+        learning_rate = values.get("learning_rate", 0.001)
+    _check_window(values, plan)
+    of = "updates" if values.get("schedule_step") == "update" else "batches"
+    values["learning_rate"] = _rate(learning_rate, course, plan, of)
+    rules = _exclusions(spares if spare is None else spare)
+    values["parameter_rules"] = (*as_rules(values.get("parameter_rules", ())), *rules)
+    return Nadam(**values)
+
+
+def _check_window(values: dict[str, Any], plan: TrainingPlan | None) -> None:
+    """Refuse a plan whose updates are not those of the optimizer, where schedules count them."""
+    window = values.get("gradient_accumulation_steps")
+    if plan is None or values.get("schedule_step") != "update":
+        return
+    if plan.accumulation != (window or 1):
+        raise ArgumentError(
+            "Argument `gradient_accumulation_steps` must be the plan's "
+            f"accumulation={plan.accumulation}, as schedules count updates. Received: "
+            f"gradient_accumulation_steps={window!r}. Make the two agree."
+        )
+
+
+def _check_known(arguments: dict[str, Any]) -> None:
+    """Refuse keywords that are no arguments of Nadam, with the nearest one that is."""
+    keywords = [*_ARGUMENTS, *inspect.signature(nadam).parameters]
+    keywords.remove("arguments")
+    for name, value in arguments.items():
+        if name not in keywords:
+            near = difflib.get_close_matches(name, keywords, n=1)
+            remedy = f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(keywords)}."
+            text = f"Unknown argument `{name}`. Received: {name}={value!r}. {remedy}"
+            raise ArgumentTypeError(text)
+
+
+def _is_number(rate: Any) -> bool:
+    """Return whether a learning rate is, or stands for, a peak that a schedule can scale."""
+    return rate is None or isinstance(rate, numbers.Real)
+
+
+def _rate(rate: Any, course: dict[str, Any], plan: TrainingPlan | None, of: str) -> Any:
+    """Return the learning rate: a number, or the schedule around it."""
+    kind, warm = course["schedule"] or "constant", course["warmup"] or 0
+    if kind not in _KINDS:
+        raise ArgumentError(
+            f"Argument `schedule` must be one of {', '.join(map(repr, _KINDS))}. "
+            f"Received: schedule={kind!r}. Pass other schedules as the learning rate itself."
+        )
+    _check_course(rate, kind, course)
+    if kind == "constant":
+        steps = resolve_duration(warm, plan=plan, of=of, name="warmup")
+        return Constant(rate, steps, course["start"]) if steps else rate
+    total = course["total_steps"]
+    if total is None and plan is None:
+        raise ArgumentError(
+            f'Argument `total_steps` or `plan` must be given for schedule="{kind}". Received: '
+            "total_steps=None, plan=None. Pass plan=TrainingPlan.from_data(examples, batch_size, "
+            'epochs), or schedule="constant".'
+        )
+    total = "100%" if total is None else total
+    steps = resolve_duration(total, plan=plan, of=of, name="total_steps")
+    warm = resolve_duration(warm, steps, plan, of=of, name="warmup")
+    made = {"cosine": WarmupCosine, "linear": WarmupLinear}[kind]
+    return made(rate, steps, warm, course["end"] or 0.0, course["start"])
+
+
+def _check_course(rate: Any, kind: str, course: dict[str, Any]) -> None:
+    """Refuse keywords that the kind of schedule or of learning rate makes meaningless."""
+    if not _is_number(rate):
+        shapes = {key: course[key] for key in ("schedule", "warmup", "total_steps", "end")}
+        clashing = [key for key, value in shapes.items() if value not in (None, "constant", 0)]
+        remedy = "Pass the peak as a number, or leave them out."
+        reason = "be left out where learning_rate is no number"
+    else:
+        clashing = [key for key in ("total_steps", "end") if course[key] is not None]
+        clashing = clashing if kind == "constant" else []
+        remedy = 'Pass schedule="cosine" or "linear", or leave them out.'
+        reason = 'be left out where schedule is "constant", which has no end'
+    if clashing:
+        received = ", ".join(f"{key}={course[key]!r}" for key in clashing)
+        names = " and ".join(f"`{key}`" for key in clashing)
+        raise ArgumentError(f"Argument {names} must {reason}. Received: {received}. {remedy}")
+
+
+def _exclusions(no_decay: Any) -> tuple[Any, ...]:
+    """Return the rules that `no_decay` stands for."""
+    if isinstance(no_decay, bool):
+        return no_decay_rules() if no_decay else ()
+    patterns = [no_decay] if isinstance(no_decay, str) else no_decay
+    if not isinstance(patterns, (list, tuple)) or not all(isinstance(p, str) for p in patterns):
+        raise ArgumentTypeError(
+            "Argument `no_decay` must be True, False, a pattern or a list of patterns. "
+            f"Received: no_decay={no_decay!r}. Pass rules as `parameter_rules` instead."
+        )
+    return no_decay_rules(*patterns)

@@ -1,0 +1,55 @@
+"""The contract table is complete: every defect of this part of the package has its cells."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+
+import pytest
+
+from nadam_suite.doctor import CELLS, probes
+from nadam_suite.doctor.cell import BACKENDS
+
+pytestmark = pytest.mark.once
+
+# The single-device rows that concern the optimizer and its state.
+ROWS = [f"K{n}" for n in (6, 7, 16, 19, *range(21, 28), *range(30, 35), 38)]
+ROWS += ["D01", "D02", "D03", "D05", "D09", "D11", "D15", "D27", "D30", "D38", "D39", "D41"]
+ROWS += ["D50", "D51", "D52", "D58", "D59", "D62", "D63"]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_has_a_cell_that_stock_breaks(row):
+    """Each defect is shown at least once, on a backend where stock Keras has it."""
+    cells = [cell for cell in CELLS if cell.row == row]
+    assert cells, f"{row} has no cell"
+    assert any(set(cell.backends) - set(cell.stock_holds_on) for cell in cells)
+
+
+def test_ids_are_unique_and_well_formed():
+    """An id is its row, a stroke and a word, and names one cell."""
+    ids = [cell.id for cell in CELLS]
+    assert len(set(ids)) == len(ids)
+    for cell in CELLS:
+        assert re.fullmatch(r"[KD]\d+/[a-z0-9]+(-[a-z0-9]+)*", cell.id), cell.id
+
+
+def test_cells_are_told_in_plain_words():
+    """A promise is a sentence, its setting a phrase, and its backends are known ones."""
+    for cell in CELLS:
+        assert cell.title.endswith("."), cell.id
+        assert cell.setting, cell.id
+        assert cell.backends, cell.id
+        assert set(cell.backends) | set(cell.needs) <= set(BACKENDS), cell.id
+        assert set(cell.stock_holds_on) <= set(cell.backends), cell.id
+
+
+def test_no_probe_is_left_out_of_the_table():
+    """Each module of probes gives all its cells to the table."""
+    names = [info.name for info in pkgutil.iter_modules(probes.__path__) if info.name != "harness"]
+    modules = [importlib.import_module(f"nadam_suite.doctor.probes.{name}") for name in names]
+    assert len(modules) > 5
+    assert sorted(cell.id for module in modules for cell in module.CELLS) == sorted(
+        cell.id for cell in CELLS
+    )

@@ -1,0 +1,186 @@
+"""nadam() and nadamw(): flat keywords to a ready optimizer."""
+
+from __future__ import annotations
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+from nadam_suite.config import NadamConfig
+from nadam_suite.errors import ArgumentError, ArgumentTypeError
+from nadam_suite.optimizers.factory import nadam, nadamw
+from nadam_suite.optimizers.nadam import Nadam
+from nadam_suite.optimizers.parameter_rules import ParameterRule, no_decay
+from nadam_suite.optimizers.presets import PRESETS
+from nadam_suite.schedules import Constant, TrainingPlan, WarmupCosine, WarmupLinear
+
+PLAN = TrainingPlan.from_data(1000, batch_size=50, epochs=10)
+
+
+def config_of(optimizer):
+    """An optimizer's config without its counted name."""
+    return {key: value for key, value in optimizer.get_config().items() if key != "name"}
+
+
+def schedule_of(optimizer):
+    """The class name and the arguments of an optimizer's schedule."""
+    serialized = optimizer.get_config()["learning_rate"]
+    return serialized["class_name"], serialized["config"]
+
+
+def test_without_keywords_it_is_nadam_by_default():
+    """nadam() has the defaults of Nadam, every one."""
+    assert config_of(nadam()) == config_of(Nadam())
+    assert config_of(nadam(3e-4)) == config_of(Nadam(3e-4))
+
+
+def test_nadamw_decays_all_but_biases_and_norms():
+    """nadamw() differs from nadam() in the decay and its exclusions alone."""
+    expected = Nadam(weight_decay=0.004, parameter_rules=no_decay())
+    assert config_of(nadamw()) == config_of(expected)
+    assert config_of(nadamw(weight_decay=0.1, no_decay=False)) == config_of(Nadam(weight_decay=0.1))
+
+
+def test_exclusions_hold_in_training():
+    """A kernel decays, a bias does not: gradients of zero move the one alone."""
+    optimizer = nadamw(0.1, weight_decay=0.5)
+    kernel = keras.Variable(np.ones((2, 2), "float32"))
+    bias = keras.Variable(np.ones(2, "float32"))
+    optimizer.apply([np.zeros((2, 2), "float32"), np.zeros(2, "float32")], [kernel, bias])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(kernel), np.full((2, 2), 0.95), rtol=1e-6)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(bias), np.ones(2))
+
+
+@pytest.mark.parametrize("make", [nadam, nadamw])
+def test_every_other_argument_passes_through(make):
+    """Any argument of Nadam arrives as it was given."""
+    given = {
+        "beta_1": 0.8,
+        "beta_2": 0.98,
+        "epsilon": 1e-5,
+        "weight_decay": 0.3,
+        "global_clipnorm": 2.0,
+        "use_ema": True,
+        "ema_momentum": 0.9,
+        "ema_overwrite_frequency": 3,
+        "loss_scale_factor": 8.0,
+        "gradient_accumulation_steps": 2,
+        "name": "mine",
+        "momentum_decay": None,
+        "parameter_rules": [ParameterRule("head", learning_rate=2.0)],
+        "schedule_step": "update",
+        "slot_dtype": "bfloat16",
+    }
+    assert make(0.5, no_decay=False, **given).get_config() == Nadam(0.5, **given).get_config()
+    left = inspect.signature(Nadam).parameters.keys() - given.keys()
+    assert left == {"learning_rate", "clipnorm", "clipvalue"}
+
+
+@pytest.mark.parametrize(("kind", "schedule"), [("cosine", WarmupCosine), ("linear", WarmupLinear)])
+def test_a_schedule_by_name_stands_around_the_rate(kind, schedule):
+    """The keywords become the schedule's arguments, durations resolved."""
+    made = nadam(0.1, schedule=kind, warmup="5%", plan=PLAN, start=0.01, end=0.02)
+    assert schedule_of(made) == (schedule.__name__, schedule(0.1, 200, 10, 0.02, 0.01).get_config())
+    made = nadam(schedule=kind, warmup="10%", total_steps=50)
+    assert schedule_of(made) == (schedule.__name__, schedule(0.001, 50, 5).get_config())
+    made = nadam(schedule=kind, warmup="1ep", total_steps="50%", plan=PLAN)
+    assert schedule_of(made)[1] == schedule(0.001, 100, 20).get_config()
+
+
+def test_a_constant_rate_may_warm_up():
+    """A warm-up alone is a schedule; without one the rate stays settable."""
+    assert schedule_of(nadam(0.1, warmup=7)) == ("Constant", Constant(0.1, 7).get_config())
+    assert schedule_of(nadam(0.1, warmup="5%", plan=PLAN))[1] == Constant(0.1, 10).get_config()
+    optimizer = nadam(0.1, schedule="constant", warmup=0)
+    optimizer.learning_rate = 0.2
+    assert optimizer.get_config()["learning_rate"] == 0.2
+
+
+def test_schedules_that_count_updates_resolve_to_updates():
+    """With a window of 4 and schedule_step="update", 200 batches are 50 updates."""
+    plan = TrainingPlan.from_data(1000, 50, 10, accumulation=4)
+    window = {"schedule_step": "update", "gradient_accumulation_steps": 4}
+    made = nadam(1.0, schedule="cosine", warmup="2ep", plan=plan, **window)
+    assert schedule_of(made)[1] == WarmupCosine(1.0, 50, 10).get_config()
+    with pytest.raises(ArgumentError, match=r"accumulation=1.*gradient_accumulation_steps=4"):
+        nadam(1.0, schedule="cosine", plan=PLAN, **window)
+
+
+def test_a_schedule_object_or_a_callable_is_taken_as_it_is():
+    """What Nadam takes as a learning rate, the factories take."""
+    schedule = WarmupLinear(0.1, 9)
+    assert schedule_of(nadam(schedule)) == ("WarmupLinear", schedule.get_config())
+    assert nadam(lambda: 0.25).learning_rate == 0.25
+    assert schedule_of(nadam(schedule, preset="vit"))[0] == "WarmupLinear"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_presets_optimizer_is_that_of_its_config(preset):
+    """The factory and NadamConfig.preset make equal optimizers."""
+    config = NadamConfig.preset(preset)
+    assert config_of(nadam(preset=preset, plan=PLAN)) == config_of(config.build(PLAN))
+
+
+def test_keywords_go_over_a_preset():
+    """A rate keeps the preset's course; a kind of schedule keeps its warm-up; constant drops it."""
+    made = nadam(0.5, preset="algoperf-current", plan=PLAN, beta_1=0.7)
+    assert schedule_of(made) == ("WarmupCosine", WarmupCosine(0.5, 200, 20).get_config())
+    assert (made.beta_1, made.beta_2) == (0.7, 0.998898321921855)
+    made = nadam(preset="vit", schedule="linear", plan=PLAN, end=1e-5)
+    expected = WarmupLinear(0.0008445074561975979, 200, 10, 1e-5).get_config()
+    assert schedule_of(made) == ("WarmupLinear", expected)
+    made = nadam(preset="vit", schedule="constant", weight_decay=None)
+    assert made.get_config()["learning_rate"] == 0.0008445074561975979
+    assert made.weight_decay is None
+
+
+def test_nadamw_over_a_preset():
+    """A preset's own decay and exclusions stay; one without a decay gets nadamw's."""
+    vit = nadamw(preset="vit", plan=PLAN)
+    assert (vit.weight_decay, vit.parameter_rules) == (0.08135402759553023, ())
+    assert nadamw(preset="vit", plan=PLAN, no_decay=True).parameter_rules == no_decay()
+    torch = nadamw(preset="torch")
+    assert (torch.weight_decay, torch.parameter_rules) == (0.004, no_decay())
+    assert nadamw(preset="finetune", plan=PLAN).parameter_rules == no_decay()
+    assert nadamw(preset="finetune", plan=PLAN, weight_decay=0.5).weight_decay == 0.5
+
+
+def test_no_decay_takes_patterns():
+    """Patterns are excluded beside biases and norms, after the rules that were given."""
+    own = ParameterRule("head", learning_rate=2.0)
+    assert nadamw(no_decay="embed").parameter_rules == no_decay("embed")
+    found = nadam(no_decay=("a", "b"), parameter_rules=own).parameter_rules
+    assert found == (own, *no_decay("a", "b"))
+
+
+BAD = [
+    ({"schedule": "cosin"}, ArgumentError, "schedule='cosin'", "learning rate itself"),
+    ({"schedule": "cosine"}, ArgumentError, "total_steps=None, plan=None", "TrainingPlan"),
+    ({"total_steps": 9}, ArgumentError, "total_steps=9", "cosine"),
+    ({"end": 0.1}, ArgumentError, "end=0.1", "cosine"),
+    ({"warmup": "5%"}, ArgumentError, "warmup='5%'", "TrainingPlan"),
+    ({"warmup": 0.05}, ArgumentTypeError, "warmup=0.05", '"5%"'),
+    ({"warmup": 9, "total_steps": 9, "schedule": "linear"}, ArgumentError, "ps=9", "Shorten"),
+    ({"learning_rate": Constant(1.0), "warmup": 3}, ArgumentError, "warmup=3", "peak"),
+    ({"learning_rate": lambda: 1.0, "schedule": "cosine"}, ArgumentError, "'cosine'", "peak"),
+    ({"learning_rate": "fast"}, ArgumentTypeError, "learning_rate='fast'", "Pass"),
+    ({"learning_rate": -1.0}, ArgumentError, "learning_rate=-1.0", "Pass"),
+    ({"preset": "vti"}, ArgumentError, "preset='vti'", "list_presets"),
+    ({"no_decay": 3}, ArgumentTypeError, "no_decay=3", "parameter_rules"),
+    ({"wieght_decay": 3}, ArgumentTypeError, "wieght_decay=3", "`weight_decay`"),
+    ({"warmup_steps": 3}, ArgumentTypeError, "warmup_steps=3", "`warmup`"),
+    ({"beta_1": 2}, ArgumentError, "beta_1=2", "Pass"),
+]
+
+
+@pytest.mark.parametrize("make", [nadam, nadamw])
+@pytest.mark.parametrize(("arguments", "error", "received", "remedy"), BAD)
+def test_bad_keywords_are_refused(make, arguments, error, received, remedy):
+    """The message shows the keyword with its value, and a remedy."""
+    with pytest.raises(error) as caught:
+        make(**arguments)
+    _, _, rest = str(caught.value).partition("Received: ")
+    assert received in rest
+    assert remedy in rest

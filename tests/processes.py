@@ -1,0 +1,75 @@
+"""Start Python in a process of its own: Keras fixes its backend at import, once for each."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BACKENDS = ("tensorflow", "jax", "torch")
+
+# The checkout goes to the end of the path: `tests` is found there, an installed wheel before it.
+_BOOTSTRAP = f"import sys; sys.path.append({str(ROOT)!r})\n"
+
+
+def installed(backend: str) -> bool:
+    """Whether the framework of `backend` can be imported, without importing it."""
+    return importlib.util.find_spec(backend) is not None
+
+
+def in_ci() -> bool:
+    """Whether this is the run that decides: there a missing backend is a failure, not a skip."""
+    return os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+def environment(backend: str | None = None, threads: int = 1, **extra: str) -> dict[str, str]:
+    """The environment of a child: one backend, quiet logs, few threads, no checkout on the path.
+
+    Args:
+        backend: Value of KERAS_BACKEND; None keeps that of this process.
+        threads: Threads that each numeric library may use.
+        **extra: Further variables.
+    """
+    values = dict(os.environ)
+    # PYTHONPATH would come before site-packages and hide an installed wheel.
+    values.pop("PYTHONPATH", None)
+    values["PYTHONSAFEPATH"] = "1"
+    values["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "TF_NUM_INTRAOP_THREADS",
+        "TF_NUM_INTEROP_THREADS",
+    ):
+        values[name] = str(threads)
+    if backend is not None:
+        values["KERAS_BACKEND"] = backend
+    return values | extra
+
+
+def run_python(
+    code: str,
+    *arguments: str,
+    backend: str | None = None,
+    check: bool = True,
+    timeout: float = 600,
+    cwd: Path | None = None,
+    **extra: str,
+) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a fresh process, the checkout last on its path; show its output if it fails."""
+    done = subprocess.run(
+        [sys.executable, "-c", _BOOTSTRAP + code, *arguments],
+        env=environment(backend, **extra),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+        cwd=cwd,
+    )
+    if check and done.returncode:
+        message = f"exit status {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-6000:]}"
+        raise AssertionError(message)
+    return done
