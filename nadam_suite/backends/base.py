@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from nadam_suite.backends.slot import Slot
 
@@ -95,6 +96,16 @@ class Backend:
         it what a step costs, without a clock; on TensorFlow nothing needs it.
         """
         raise NotImplementedError
+
+    def random_state(self) -> np.ndarray | None:
+        """Return the state of the framework's global generator, if layers draw from it unasked.
+
+        Keras' own generators are variables of the model and need no help.
+        """
+        return None
+
+    def set_random_state(self, state: np.ndarray) -> None:
+        """Give the global generator a state that `random_state` returned."""
 
     def update(
         self,

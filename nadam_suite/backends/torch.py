@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -117,6 +118,19 @@ class TorchBackend(Backend):
         with Recorder():
             function(*arguments)
         return names
+
+
+    def random_state(self) -> np.ndarray:
+        """Return the states of the generators of all devices; Keras' unseeded dropout uses them."""
+        states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+        return np.concatenate([state.numpy() for state in states])
+
+    def set_random_state(self, state: np.ndarray) -> None:
+        """Split the states as they were joined: one of the CPU, and one of each GPU there is."""
+        size, count = len(torch.get_rng_state()), torch.cuda.device_count()
+        parts = np.split(state[size:], count) if count else []
+        torch.set_rng_state(torch.from_numpy(state[:size].copy()))
+        torch.cuda.set_rng_state_all([torch.from_numpy(part.copy()) for part in parts])
 
 
 def _update_group(members: list[Slot], gradients: list[Any], scalars: Any) -> list[Any]:

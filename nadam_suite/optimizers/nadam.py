@@ -342,7 +342,7 @@ class Nadam(keras.optimizers.Nadam):
 
 
 def _unset_rate() -> float:
-    """Stand in for a rate while the stock constructor runs; it would hold it in half precision."""
+    """Stand in for a rate while the stock constructor runs."""
     return 0.0
 
 

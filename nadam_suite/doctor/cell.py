@@ -1,0 +1,107 @@
+"""What a cell of the contract table is: one promise, the setting it is tried in, and the probe."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["BACKENDS", "Cell", "CellResult", "Observation", "Subject"]
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """What a probe saw.
+
+    Args:
+        holds: Whether the promise was kept.
+        detail: What was measured, in a few words.
+    """
+
+    holds: bool
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """Whose promise is tried: stock Keras or this package.
+
+    Args:
+        name: "stock" or "ours".
+        optimizer: The Nadam class; called with the arguments of its constructor.
+        resumable_fit: Trains a model, or goes on with a training that was cut, with the callback
+            meant for it. Called with the model, a folder, x, y, and the other callbacks; see
+            `nadam_suite.doctor.subjects`.
+    """
+
+    name: str
+    optimizer: Callable[..., Any]
+    resumable_fit: Callable[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One promise in one setting, tried on stock Keras and on this package.
+
+    Args:
+        id: Row of the list of defects, and a word for this cell: `"K6/bfloat16"`.
+        title: The promise, as a user would put it.
+        setting: What the probe does.
+        probe: Function of a `Subject` that returns an `Observation`. An exception that it lets
+            through counts as a broken promise.
+        backends: Backends that the cell is tried on.
+        stock_holds_on: Those of them where the stock optimizer keeps the promise. On the others it
+            is expected to break it, so that a Keras release that mends it is noticed.
+        needs: Backends that must be installed besides the running one.
+        slow: Whether the probe takes more than a few seconds.
+    """
+
+    id: str
+    title: str
+    setting: str
+    probe: Callable[[Subject], Observation]
+    backends: tuple[str, ...] = BACKENDS
+    stock_holds_on: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    slow: bool = False
+
+    @property
+    def row(self) -> str:
+        """Identifier of the defect that the cell belongs to."""
+        return self.id.partition("/")[0]
+
+    def stock_should_hold(self, backend: str) -> bool:
+        """Return whether the stock optimizer is known to keep the promise on a backend."""
+        return backend in self.stock_holds_on
+
+
+@dataclasses.dataclass(frozen=True)
+class CellResult:
+    """What one cell showed on one backend.
+
+    Args:
+        cell: The cell.
+        backend: The backend it ran on.
+        stock: What stock Keras did, or None where it was not tried.
+        ours: What this package did, or None where it was not tried.
+        seconds: Time that both took.
+    """
+
+    cell: Cell
+    backend: str
+    stock: Observation | None
+    ours: Observation | None
+    seconds: float = 0.0
+
+    @property
+    def as_promised(self) -> bool:
+        """Whether this package kept the promise, or was not tried."""
+        return self.ours is None or self.ours.holds
+
+    @property
+    def stock_as_expected(self) -> bool:
+        """Whether stock Keras did what the table says of it, or was not tried."""
+        expected = self.cell.stock_should_hold(self.backend)
+        return self.stock is None or self.stock.holds == expected

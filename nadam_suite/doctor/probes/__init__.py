@@ -1,0 +1,1 @@
+"""The probes behind the contract table, one module per subject."""

@@ -1,0 +1,81 @@
+"""The contract table as data: every cell, in the order of the list of defects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nadam_suite.doctor.cell import BACKENDS, Cell
+from nadam_suite.doctor.probes import (
+    arguments,
+    averaging,
+    configs,
+    costs,
+    exclusions,
+    gradients,
+    precision,
+    states,
+)
+from nadam_suite.errors import ArgumentError
+
+__all__ = ["CELLS", "MEASURED_WITH", "select"]
+
+MEASURED_WITH = "Keras 3.15.1"  # the release whose defects `stock_holds_on` of the cells tells
+
+
+def _order(cell: Cell) -> tuple[bool, int]:
+    """Sort K7 before K16, and the rows named K before those named D."""
+    return cell.row[0] != "K", int(cell.row[1:])
+
+
+CELLS: tuple[Cell, ...] = tuple(
+    sorted(
+        (
+            *precision.CELLS,
+            *averaging.CELLS,
+            *gradients.CELLS,
+            *arguments.CELLS,
+            *exclusions.CELLS,
+            *configs.CELLS,
+            *states.CELLS,
+            *costs.CELLS,
+        ),
+        key=_order,
+    )
+)
+
+
+def select(ids: Iterable[str] | None = None, backend: str | None = None) -> list[Cell]:
+    """Return the cells with some ids, on one backend.
+
+    Args:
+        ids: Rows ("K6") or cells ("K6/bfloat16"), in any case; None for all of them.
+        backend: Keep the cells that concern this backend; None keeps all.
+
+    Raises:
+        ArgumentError: An id names no cell, or the backend is none of the three.
+
+    Example:
+
+    >>> from nadam_suite.doctor import select
+    >>> [cell.id for cell in select(["K6"])]
+    ['K6/bfloat16', 'K6/float16']
+    """
+    if backend is not None and backend not in BACKENDS:
+        raise ArgumentError(
+            f"Argument `backend` must be one of {', '.join(BACKENDS)}. Received: "
+            f"backend={backend!r}. Set KERAS_BACKEND to the one to look at."
+        )
+    chosen = list(CELLS)
+    if ids is not None:
+        wanted = [ids] if isinstance(ids, str) else list(ids)
+        names = {name.lower() for cell in CELLS for name in (cell.row, cell.id)}
+        unknown = [name for name in wanted if name.lower() not in names]
+        if unknown:
+            rows = ", ".join(dict.fromkeys(cell.row for cell in CELLS))
+            raise ArgumentError(
+                f"Argument `ids` must hold rows or cells of the table. Received: {unknown}. "
+                f"The rows are {rows}."
+            )
+        lower = {name.lower() for name in wanted}
+        chosen = [cell for cell in chosen if {cell.row.lower(), cell.id.lower()} & lower]
+    return [cell for cell in chosen if backend is None or backend in cell.backends]
