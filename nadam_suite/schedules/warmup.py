@@ -193,7 +193,7 @@ def _lengths(total_steps: Any, warmup_steps: Any) -> tuple[int, int]:
 
 
 def _integer(step: Any, last: int) -> Any:
-    """Return the step as a tensor, clamped into [0, last] before its type can lose anything."""
+    """Return the step as a tensor, at most `last`, before a narrower type can lose anything."""
     if isinstance(step, numbers.Integral):  # a Python int may be larger than any tensor's
         return ops.convert_to_tensor(min(max(int(step), 0), last), dtype="int32")
     if isinstance(step, np.ndarray):
@@ -205,7 +205,7 @@ def _integer(step: Any, last: int) -> Any:
         step = ops.cast(step, dtype)
     if "int" in dtype:
         last = min(last, int(np.iinfo(dtype).max))
-    return ops.maximum(ops.minimum(step, last), 0)
+    return ops.minimum(step, last)
 
 
 def _real(integers: Any) -> Any:
@@ -214,9 +214,8 @@ def _real(integers: Any) -> Any:
 
 
 def _warm(step: Any, start: float, peak: float, length: int, after: Any) -> Any:
-    """Return the warm-up before step `length`, `peak` at it, and `after` (or `peak`) past it."""
-    top = ops.full_like(_real(step), peak)
-    rest = top if after is None else ops.where(step <= length, top, after)
+    """Return the warm-up before step `length`, and `after`, or else `peak`, from there on."""
+    rest = ops.full_like(_real(step), peak) if after is None else after
     if length == 0:
         return rest
     rising = start + (peak - start) * (_real(step) / float(length))
@@ -240,6 +239,7 @@ def _warm_and_decay(schedule: Any, step: Any, shape: Callable[[Any], Any]) -> An
     left = ops.minimum(schedule.total_steps - step, length)
     of_peak, of_end = (shape(_real(part) / float(length)) for part in (left, length - left))
     low, high = sorted((schedule.peak, schedule.end))
+    # The two parts may add up to just over one; a decay never leaves its range.
     decay = ops.clip(schedule.peak * of_peak + schedule.end * of_end, low, high)
     return _warm(step, schedule.start, schedule.peak, schedule.warmup_steps, decay)
 

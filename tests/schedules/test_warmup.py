@@ -101,6 +101,13 @@ def test_a_warm_up_never_falls(peak, start, warm):
     assert found[-1] == np.float32(peak)
 
 
+def test_a_warm_up_never_rises_above_its_peak():
+    """A last step whose float32 sum rounds to above the peak is the peak at most."""
+    peak = 0.39503220973931275
+    schedule = Constant(peak, warmup_steps=2521, start=0.39502965579432503)
+    assert values(schedule, [2520])[0] <= np.float32(peak)
+
+
 def test_the_cosine_keeps_its_digits_near_the_end():
     """The last steps are right to float32, where one plus a float32 cosine has lost its digits."""
     schedule = WarmupCosine(1.0, 100_000)
@@ -145,6 +152,16 @@ def test_negative_steps_count_as_step_zero():
     """A counter that has not started gives the first value."""
     schedule = WarmupLinear(1.0, 10, 5, start=0.25)
     np.testing.assert_array_equal(values(schedule, [-7]), [0.25])
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(schedule(np.array([-7]))), [0.25])
+    tensor = keras.ops.convert_to_tensor(-7, dtype="int32")
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(schedule(tensor)), 0.25)
+
+
+@pytest.mark.parametrize("kind", DECAYS)
+def test_a_decay_to_its_peak_is_constant(kind):
+    """Between two equal values nothing moves, not even by a rounding."""
+    found = keras.ops.convert_to_numpy(kind(0.3, 1000, end=0.3)(np.arange(1001)))
+    np.testing.assert_array_equal(found, np.full(1001, np.float32(0.3)))
 
 
 @pytest.mark.parametrize("schedule", [WarmupCosine(1e-2, 100, 7), Constant(1e-2, 7)])

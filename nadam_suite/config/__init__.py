@@ -1,0 +1,42 @@
+"""Configs: strict settings of optimizers and trainings, from and to JSON and TOML files."""
+
+from __future__ import annotations
+
+from nadam_suite.config.base import Config
+from nadam_suite.config.callback_config import (
+    CALLBACKS,
+    CallbackConfig,
+    EarlyStoppingConfig,
+    ReducePlateauConfig,
+    TerminateOnNaNConfig,
+)
+from nadam_suite.config.compare import ABSENT, Change, diff, fingerprint
+from nadam_suite.config.files import load_config, read_table, save_config
+from nadam_suite.config.nadam_config import NadamConfig, ParameterRuleConfig
+from nadam_suite.config.overrides import apply_overrides
+from nadam_suite.config.presets import PresetRow, list_presets
+from nadam_suite.config.schedule_config import ScheduleConfig
+from nadam_suite.config.train_config import TrainConfig
+
+__all__ = [
+    "ABSENT",
+    "CALLBACKS",
+    "CallbackConfig",
+    "Change",
+    "Config",
+    "EarlyStoppingConfig",
+    "NadamConfig",
+    "ParameterRuleConfig",
+    "PresetRow",
+    "ReducePlateauConfig",
+    "ScheduleConfig",
+    "TerminateOnNaNConfig",
+    "TrainConfig",
+    "apply_overrides",
+    "diff",
+    "fingerprint",
+    "list_presets",
+    "load_config",
+    "read_table",
+    "save_config",
+]

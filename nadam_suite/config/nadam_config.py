@@ -1,0 +1,256 @@
+"""The optimizer as settings: every argument of Nadam under its own name, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+
+from nadam_suite.config import faults, migrations
+from nadam_suite.config.base import (
+    NUMBER_TAG,
+    TABLE_TAG,
+    Config,
+    Fraction,
+    Number,
+    Positive,
+    Share,
+)
+from nadam_suite.config.merge import merged
+from nadam_suite.config.presets import preset_values
+from nadam_suite.config.schedule_config import ScheduleConfig
+from nadam_suite.errors import ConfigError
+from nadam_suite.schedules.plan import TrainingPlan
+
+if TYPE_CHECKING:
+    from nadam_suite.optimizers.nadam import Nadam
+
+__all__ = ["WORD_NONE_KEYS", "NadamConfig", "ParameterRuleConfig"]
+
+# None is a choice here and not the default; TOML, which has no null, has the word "none" for it.
+WORD_NONE_KEYS = frozenset({"momentum_decay"})
+
+_CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        requirement = f"a valid regular expression ({error})"
+        raise faults.refuse(requirement, "Escape special characters with a backslash.") from None
+    return text
+
+
+def _rules(value: Any) -> Any:
+    """Return rules in any nesting of lists, objects or tables, as one tuple of tables."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return (dataclasses.asdict(value),)
+    if isinstance(value, (Mapping, Config)):
+        return (value,)
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        nested = [_rules(item) for item in value]
+        return tuple(r for item in nested for r in (item if isinstance(item, tuple) else (item,)))
+    return value
+
+
+def _kind_of_rate(value: Any) -> str:
+    return TABLE_TAG if isinstance(value, (Mapping, ScheduleConfig)) else NUMBER_TAG
+
+
+class ParameterRuleConfig(Config):
+    """Multipliers for the variables whose path and rank match; see `nadam_suite.ParameterRule`.
+
+    Args:
+        match: Regular expression searched in a variable's path; the default matches all.
+        max_ndim: Match only variables of at most this rank, or None, the default, for any.
+        learning_rate: Multiplier of the learning rate, >= 0; 0 freezes. Defaults to 1.
+        weight_decay: Multiplier of the weight decay, >= 0; 0 excludes. Defaults to 1.
+
+    Raises:
+        ConfigError: The settings have faults; all of them are listed.
+
+    Example:
+    >>> from nadam_suite.config import ParameterRuleConfig
+    >>> ParameterRuleConfig(max_ndim=1, weight_decay=0).weight_decay
+    0.0
+    """
+
+    match: Annotated[str, AfterValidator(_pattern)] = ""
+    max_ndim: Annotated[int, Field(ge=0)] | None = None
+    learning_rate: Number = 1.0
+    weight_decay: Number = 1.0
+
+
+class NadamConfig(Config):
+    """Settings of a `nadam_suite.Nadam`, ready to be written into a file.
+
+    Every key is the argument of `Nadam` of that name, with its default and its meaning.
+
+    Args:
+        learning_rate: A number >= 0, or a `ScheduleConfig` with a peak.
+        beta_1: Decay rate of the first moment, in [0, 1).
+        beta_2: Decay rate of the second moment, in [0, 1).
+        epsilon: > 0.
+        weight_decay: >= 0, or None for none.
+        clipnorm: > 0 or None; only one of the three clips may be set.
+        clipvalue: > 0 or None.
+        global_clipnorm: > 0 or None.
+        use_ema: Whether to average the weights.
+        ema_momentum: In [0, 1].
+        ema_overwrite_frequency: An integer >= 1 or None.
+        loss_scale_factor: > 0 or None.
+        gradient_accumulation_steps: An integer >= 2 or None.
+        name: Name of the optimizer. Defaults to "nadam", so that equal configs make optimizers of
+            equal names.
+        momentum_decay: >= 0, or None for constant momentum. TOML, which has no null, writes "none"
+            for None, here and in every other key that may be None.
+        parameter_rules: `ParameterRuleConfig`s, tables, or `ParameterRule`s.
+        schedule_step: "batch" or "update".
+        slot_dtype: "float32", "bfloat16", "float16" or None.
+        schema_version: Version of these keys; left out, it is the current one.
+
+    Raises:
+        ConfigError: The settings have faults; all of them are listed.
+
+    Example:
+    >>> from nadam_suite import NadamConfig
+    >>> config = NadamConfig(learning_rate=3e-4, weight_decay=0.01)
+    >>> optimizer = config.build()
+    >>> NadamConfig.from_optimizer(optimizer) == config
+    True
+    """
+
+    PRESET_KEY: ClassVar[str] = "preset"
+
+    learning_rate: Annotated[
+        Annotated[Number, Tag(NUMBER_TAG)] | Annotated[ScheduleConfig, Tag(TABLE_TAG)],
+        Discriminator(_kind_of_rate),
+    ] = 0.001
+    beta_1: Fraction = 0.9
+    beta_2: Fraction = 0.999
+    epsilon: Positive = 1e-7
+    weight_decay: Number | None = None
+    clipnorm: Positive | None = None
+    clipvalue: Positive | None = None
+    global_clipnorm: Positive | None = None
+    use_ema: bool = False
+    ema_momentum: Share = 0.99
+    ema_overwrite_frequency: Annotated[int, Field(ge=1)] | None = None
+    loss_scale_factor: Positive | None = None
+    gradient_accumulation_steps: Annotated[int, Field(ge=2)] | None = None
+    name: Annotated[str, Field(min_length=1)] = "nadam"
+    momentum_decay: Number | None = 1.0
+    parameter_rules: Annotated[tuple[ParameterRuleConfig, ...], BeforeValidator(_rules)] = ()
+    schedule_step: Literal["batch", "update"] = "batch"
+    slot_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    schema_version: Literal[2] = 2
+
+    def build(self, plan: TrainingPlan | None = None) -> Nadam:
+        """Return the optimizer.
+
+        Args:
+            plan: Length of the training, which durations such as "5%" need.
+
+        Raises:
+            ConfigError: A duration is relative and there is no plan.
+        """
+        from nadam_suite.config.build import build_optimizer
+
+        return build_optimizer(self, plan)
+
+    @classmethod
+    def from_optimizer(cls, optimizer: Any) -> Self:
+        """Return the settings of an optimizer; building them gives its equal.
+
+        Args:
+            optimizer: A `nadam_suite.Nadam`, or a stock `keras.optimizers.Nadam`.
+
+        Raises:
+            ConfigError: It is another optimizer, or holds what a config cannot, such as a callable.
+        """
+        from nadam_suite.config.build import settings_of
+
+        return cls(**settings_of(optimizer))
+
+    @classmethod
+    def preset(cls, preset: str, /, **changes: Any) -> Self:
+        """Return published settings; see `list_presets`.
+
+        Args:
+            preset: Name of the preset.
+            **changes: Keys to change. A mapping changes keys within a table, so that
+                `learning_rate={"peak": 1e-3}` keeps the warm-up, which a number would replace.
+
+        Raises:
+            ConfigError: There is no such preset, or the result has faults.
+
+        Example:
+        >>> from nadam_suite import NadamConfig
+        >>> NadamConfig.preset("torch", learning_rate=1e-3).momentum_decay
+        0.004
+        """
+        return cls(**{**changes, cls.PRESET_KEY: preset})
+
+    def resolve(self, plan: TrainingPlan | None = None) -> Self:
+        """Return the settings with every duration in steps, as `build` uses them.
+
+        Raises:
+            ConfigError: A duration is relative and there is no plan.
+        """
+        if not isinstance(self.learning_rate, ScheduleConfig):
+            return self
+        of = "updates" if self.schedule_step == "update" else "batches"
+        window = self.gradient_accumulation_steps
+        if of == "updates" and plan is not None and plan.accumulation != (window or 1):
+            requirement = f"the plan's accumulation={plan.accumulation}, as schedules count updates"
+            key = "gradient_accumulation_steps"
+            raise ConfigError(faults.fault(key, requirement, window, "Make the two agree."))
+        rate = self.learning_rate.resolve(plan, of=of, key="learning_rate")
+        return self.replace(learning_rate=rate)
+
+    @classmethod
+    def cross_faults(cls, values: Mapping[str, Any], prefix: str = "") -> list[str]:
+        """Return the faults that concern several keys."""
+        given = {key: values[key] for key in _CLIPS if values.get(key) is not None}
+        found = []
+        if len(given) > 1:
+            keys = " and ".join(f"`{prefix}{key}`" for key in given)
+            received = ", ".join(f"{prefix}{key}={faults.show(v)}" for key, v in given.items())
+            found.append(
+                f"Only one of {keys} may be set. Received: {received}. Remove all but one."
+            )
+        rate = values.get("learning_rate")
+        if isinstance(rate, (Mapping, ScheduleConfig)):
+            table = rate if isinstance(rate, Mapping) else dict(rate)
+            found += ScheduleConfig.cross_faults(table, f"{prefix}learning_rate.")
+            if table.get("peak") is None:
+                found.append(
+                    f"`{prefix}learning_rate.peak` is missing. Received: "
+                    f"{prefix}learning_rate={faults.show(table)}. Add the highest learning rate."
+                )
+        return found
+
+    @classmethod
+    def _prepared(
+        cls, values: dict[str, Any], found: list[str], prefix: str = ""
+    ) -> dict[str, Any]:
+        values = migrations.migrate(values, "optimizer", found, prefix)
+        for key in _OPTIONAL & values.keys():
+            if values[key] == "none":
+                values[key] = None
+        if cls.PRESET_KEY in values:
+            name = values.pop(cls.PRESET_KEY)
+            values = merged(preset_values(name, found, f"{prefix}{cls.PRESET_KEY}"), values)
+        return values
+
+
+# In these keys the word "none" is None, for files that have no null.
+_OPTIONAL = frozenset(
+    key
+    for key, field in NadamConfig.model_fields.items()
+    if type(None) in get_args(field.annotation)
+)
