@@ -1,0 +1,169 @@
+"""The commands and their arguments; what they do is imported when one of them runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nadam_suite.cli.backend import load_backend
+from nadam_suite.cli.guard import guarded
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="nadam-suite",
+    help="Train with Nadam on TensorFlow, JAX or PyTorch: from one config to a folder of results.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Source = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="A name that `ls` shows, or a config file.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Changes to the config: a.b=1 sets a key, ~a.b gives it its default.",
+    ),
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="tensorflow|jax|torch",
+        help="Framework to train with. Default: KERAS_BACKEND, or what Keras is set to.",
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command(
+    epilog="""Examples:
+
+  nadam-suite train digits
+
+  nadam-suite train digits epochs=10 optimizer.learning_rate=1e-3 --output runs/short
+
+  nadam-suite train digits --backend jax --resume
+
+  nadam-suite train my.toml '~optimizer.weight_decay'
+
+A config may name functions of your own as "module:function"; training imports them, also from the
+current folder."""
+)
+def train(
+    source: Source,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="The run's folder. Default: runs/<name>."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder, exactly.")
+    ] = False,
+    backend: Backend = None,
+    debug: Debug = False,
+) -> None:
+    """Train what a config says, and leave a folder with the model, its curves and its figures."""
+    with guarded(debug=debug, resumable=True):
+        from nadam_suite.cli.train import train as run
+
+        run(source, overrides or [], output=output, resume=resume, backend=backend)
+
+
+@app.command(
+    epilog="""Examples:
+
+  nadam-suite doctor
+
+  nadam-suite doctor K6 K16 --backend torch"""
+)
+def doctor(
+    rows: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ROW]...", help="Rows to try, such as K6. Default: all."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out what starts another process.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    backend: Backend = None,
+    debug: Debug = False,
+) -> None:
+    """Show versions, and what stock Nadam and this one keep of their documentation, cell by cell."""
+    with guarded(debug=debug):
+        from nadam_suite.cli.doctor import doctor as run
+
+        run(rows or [], backend=backend, quick=quick, as_json=as_json)
+
+
+@app.command("ls", epilog="Example:\n\n  nadam-suite ls")
+def list_names(debug: Debug = False) -> None:
+    """List the recipes that `train` knows, and the presets of the optimizer."""
+    with guarded(debug=debug):
+        load_backend()
+        from nadam_suite.cli.configs import list_all
+
+        list_all()
+
+
+@app.command(
+    epilog="""Examples:
+
+  nadam-suite show digits epochs=3
+
+  nadam-suite show algoperf-v05"""
+)
+def show(source: Source, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Print a recipe, a preset or a config file as the complete config that would be used."""
+    with guarded(debug=debug):
+        load_backend()
+        from nadam_suite.cli.configs import show as run
+
+        run(source, overrides or [])
+
+
+@app.command("cp", epilog="Example:\n\n  nadam-suite cp digits my.toml")
+def copy(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that `ls` shows.")],
+    destination: Annotated[
+        Path, typer.Argument(metavar="DEST", help="A .toml or .json file that does not exist yet.")
+    ],
+    debug: Debug = False,
+) -> None:
+    """Copy the config of a recipe or preset into a file of your own."""
+    with guarded(debug=debug):
+        load_backend()
+        from nadam_suite.cli.configs import copy as run
+
+        run(name, destination)
+
+
+@app.command(epilog="Example:\n\n  nadam-suite validate my.toml other.json")
+def validate(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Config files.")],
+    debug: Debug = False,
+) -> None:
+    """Check config files, and list all faults of each."""
+    with guarded(debug=debug):
+        load_backend()
+        from nadam_suite.cli.configs import validate as run
+
+        run(files)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    app(args=argv, prog_name="nadam-suite")

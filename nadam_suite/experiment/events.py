@@ -1,0 +1,59 @@
+"""TensorBoard logs without TensorFlow, so that every backend writes them alike.
+
+`keras.callbacks.TensorBoard` writes through TensorFlow whatever the backend; an event file is only
+a series of checksummed messages, for which the `tensorboard` package has all that is needed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+__all__ = ["EventLog"]
+
+
+class EventLog:
+    """One curve per metric, in a sub-folder for training and one for validation.
+
+    Args:
+        folder: Where the logs lie. Logs of an earlier part of the run are written anew.
+        history: Rows of the epochs so far, see `add`.
+    """
+
+    def __init__(self, folder: Path, history: Iterable[Mapping[str, float]] = ()) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        self._folder = folder
+        self._files: dict[str, Path] = {}
+        for row in history:
+            self.add(row)
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Add the metrics of an epoch; those that begin with "val_" are of the validation."""
+        values: dict[str, dict[str, float]] = {"train": {}, "validation": {}}
+        for name, value in row.items():
+            if name != "epoch":
+                split = "validation" if name.startswith("val_") else "train"
+                values[split][f"epoch_{name.removeprefix('val_')}"] = value
+        for split, metrics in values.items():
+            if metrics:
+                self._append(split, int(row["epoch"]), metrics)
+
+    def _append(self, split: str, step: int, metrics: Mapping[str, float]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        events = []
+        if split not in self._files:
+            folder = self._folder / split
+            folder.mkdir(parents=True, exist_ok=True)
+            # TensorBoard finds event files by this word in their names.
+            self._files[split] = folder / f"events.out.tfevents.{time.time_ns()}.nadam_suite"
+            events.append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+        events.append(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        with self._files[split].open("ab") as file:
+            for event in events:
+                RecordWriter(file).write(event.SerializeToString())

@@ -1,0 +1,223 @@
+"""What a training is made of: a task and its data, by a recipe's name or as "module:function"."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from nadam_suite.errors import ArgumentTypeError, ConfigError, NadamSuiteError
+from nadam_suite.experiment.recipes import BUILT_IN
+
+__all__ = ["Part", "Splits", "Task", "find_part"]
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A model and what it is trained for; what a model's function returns.
+
+    Args:
+        model: The model, built (its input shapes known) and not compiled.
+        loss: A Keras loss, or its name.
+        metrics: Keras metrics, or their names.
+
+    Example:
+
+    >>> import keras
+    >>> from nadam_suite.experiment import Task
+    >>> def line(units=1):
+    ...     return Task(keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)]), "mse")
+    >>> line().model.count_params()
+    3
+    """
+
+    model: keras.Model
+    loss: Any
+    metrics: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what `fit()` would stumble over."""
+        if not isinstance(self.model, keras.Model) or not self.model.built:
+            raise ArgumentTypeError(
+                "Argument `model` must be a keras.Model that knows its input shape. Received: "
+                f"model={self.model!r}. Start a Sequential model with keras.Input(shape)."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The examples of a training, in splits; what a data function returns.
+
+    Args:
+        train: Inputs and targets, arrays of equal length.
+        validation: Likewise, seen after each epoch; or None.
+        test: Likewise, seen once, at the end; or None.
+        augment: Called with a batch's inputs and a NumPy generator that depends on seed and epoch
+            alone, returns the inputs to train on; or None.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from nadam_suite.experiment import Splits
+    >>> Splits(train=(np.zeros((8, 2)), np.zeros(8))).examples
+    8
+    """
+
+    train: Pair
+    validation: Pair | None = None
+    test: Pair | None = None
+    augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse splits that are empty or whose inputs and targets differ in number."""
+        for name in ("train", "validation", "test"):
+            split = getattr(self, name)
+            if split is None and name != "train":
+                continue
+            arrays = isinstance(split, tuple) and [np.ndim(array) > 0 for array in split]
+            lengths = [len(array) for array in split] if arrays and all(arrays) else []
+            if len(lengths) != 2 or lengths[0] != lengths[1] or lengths[0] == 0:
+                raise ArgumentTypeError(
+                    f"Argument `{name}` must be a pair (inputs, targets) of arrays with as many "
+                    f"examples, at least one. Received: {_shown(split)}. Give each example its "
+                    "target."
+                )
+
+    @property
+    def examples(self) -> int:
+        """Number of training examples."""
+        return len(self.train[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A function found by its reference, with the keywords it will be called with.
+
+    Args:
+        key: "model" or "data", for messages.
+        reference: What the config said.
+        function: The function.
+        options: Its keywords.
+        kind: The type that it must return.
+    """
+
+    key: str
+    reference: str
+    function: Callable[..., Any]
+    options: Mapping[str, Any]
+    kind: type
+
+    def __call__(self) -> Any:
+        """Call the function and check what it returns.
+
+        Raises:
+            ConfigError: It raised, or returned something else.
+        """
+        try:
+            result = self.function(**self.options)
+        except (NadamSuiteError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # the user's own code may raise anything
+            raise ConfigError(
+                f"`{self.key}` must name a function that works with its options. Received: "
+                f"{self.key}={self.reference!r}, which raised {type(error).__name__}: {error}. "
+                f"Correct it, or `{self.key}_options`."
+            ) from error
+        if not isinstance(result, self.kind):
+            raise ConfigError(
+                f"`{self.key}` must name a function that returns a "
+                f"nadam_suite.experiment.{self.kind.__name__}. Received: "
+                f"{self.key}={self.reference!r}, which returned {_shown(result)}. "
+                f"Wrap its result in {self.kind.__name__}(...)."
+            )
+        return result
+
+
+def find_part(key: str, reference: str, options: Mapping[str, Any]) -> Part:
+    """Return a model's or data's function, checked before anything is written or trained.
+
+    Args:
+        key: "model" or "data".
+        reference: Name of a recipe, or "module:function".
+        options: Keywords for the function.
+
+    Raises:
+        ConfigError: There is no such recipe, module or function, or it takes no such option.
+
+    Example:
+
+    >>> from nadam_suite.experiment import find_part
+    >>> find_part("model", "digits", {"width": 8})().model.output_shape
+    (None, 10)
+    """
+    path = reference if ":" in reference else _built_in(key, reference)
+    module_name, _, function_name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # importing runs the user's code, which may raise anything
+        raise ConfigError(
+            f"`{key}` must name a module that can be imported. Received: {key}={reference!r}, "
+            f"which raised {type(error).__name__}: {error}. Start the command in the folder of "
+            "the module, or install it."
+        ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        near = _nearest(function_name, [n for n in vars(module) if callable(getattr(module, n))])
+        raise ConfigError(
+            f"`{key}` must name a function of module {module_name!r}. Received: "
+            f"{key}={reference!r}. {near or 'Define it there'}."
+        )
+    _check_options(key, reference, function, options)
+    return Part(key, reference, function, dict(options), {"model": Task, "data": Splits}[key])
+
+
+def _built_in(key: str, name: str) -> str:
+    if name not in BUILT_IN:
+        near = _nearest(name, list(BUILT_IN)) or 'Write "module:function" for one of your own'
+        known = ", ".join(map(repr, BUILT_IN))
+        raise ConfigError(
+            f'`{key}` must be one of {known}, or "module:function". Received: {key}={name!r}. '
+            f"{near}."
+        )
+    return f"{BUILT_IN[name]}:{key}"
+
+
+def _check_options(
+    key: str, reference: str, function: Callable[..., Any], options: Mapping[str, Any]
+) -> None:
+    signature = inspect.signature(function)
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        known = [
+            name
+            for name, parameter in signature.parameters.items()
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        ]
+        unknown = [name for name in options if name not in known]
+        near = _nearest(unknown[0], known) if unknown else ""
+        raise ConfigError(
+            f"`{key}_options` must fit {reference!r}, whose options are "
+            f"{', '.join(known) or 'none'}. Received: {key}_options={dict(options)!r} ({error}). "
+            f"{near or 'Correct their names'}."
+        ) from None
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"Did you mean {near[0]!r}?"[:-1] + "?" if near else ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "(" + ", ".join(_shown(item) for item in value) + ")"
+    shape = getattr(value, "shape", None)
+    return f"{type(value).__name__} of shape {tuple(shape)}" if shape is not None else repr(value)
