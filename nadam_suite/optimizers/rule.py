@@ -10,7 +10,7 @@ step t = 1, 2, ..., rate lr, decay w and U_t the product of u_1 ... u_t,
     v^  = v / (1 - beta_2 ** t)
     x   = x * (1 - lr * w) - lr * m^ / (sqrt(v^) + epsilon)
 
-The scalars are gathered first (`step_scalars`), so that a variable's update (`nadam_update`) is a
+The scalars are gathered first (`StepScalars`), so that a variable's update (`nadam_update`) is a
 single pass over x, g, m and v.
 """
 
@@ -22,7 +22,13 @@ from typing import Any
 
 import keras
 
-__all__ = ["StepScalars", "clip_scale", "momentum_schedule", "nadam_update", "step_scalars"]
+__all__ = [
+    "StepScalars",
+    "clip_scale",
+    "momentum_schedule",
+    "nadam_update",
+    "power_complement",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,39 +75,6 @@ def momentum_schedule(beta_1: Any, t: Any, momentum_decay: float | None, xp: Any
 def power_complement(beta: float, t: Any, xp: Any) -> Any:
     """Return 1 - beta ** t without cancellation, also where beta rounds to one in float32."""
     return 1.0 if beta == 0.0 else -xp.expm1(t * math.log(beta))
-
-
-def step_scalars(
-    *,
-    learning_rate: Any,
-    weight_decay: Any,
-    beta_1: Any,
-    beta_2: Any,
-    u_t: Any,
-    u_next: Any,
-    u_product: Any,
-    velocity_correction: Any,
-    epsilon: float,
-    xp: Any,
-) -> StepScalars:
-    """Gather the scalars of a step from its hyperparameters.
-
-    Args:
-        u_t: u of this step.
-        u_next: u of the next step.
-        u_product: U_t, this step's u included.
-        velocity_correction: 1 - beta_2 ** t.
-        xp: Scalar arithmetic with `sqrt`.
-    """
-    return StepScalars(
-        momentum_rate=learning_rate * u_next / (1.0 - u_product * u_next),
-        gradient_rate=learning_rate * (1.0 - u_t) / (1.0 - u_product),
-        inverse_root_correction=1.0 / xp.sqrt(velocity_correction),
-        one_minus_beta_1=1.0 - beta_1,
-        one_minus_beta_2=1.0 - beta_2,
-        decay=None if weight_decay is None else learning_rate * weight_decay,
-        epsilon=epsilon,
-    )
 
 
 def nadam_update(x: Any, g: Any, m: Any, v: Any, s: StepScalars, slot: Any) -> tuple[Any, Any, Any]:

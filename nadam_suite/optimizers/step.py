@@ -17,7 +17,6 @@ from nadam_suite.optimizers.rule import (
     momentum_schedule,
     nadam_update,
     power_complement,
-    step_scalars,
 )
 
 __all__ = ["Step", "schedule_counter"]
@@ -157,10 +156,10 @@ class Step:
 
     def _update_weights(self, trained: list[tuple[Slot, Any, Any]]) -> None:
         """Clip, decay, update and constrain; an item's flag, if any, decides whether it counts."""
+        scalars = self._scalars()
         if not trained:
             return
         gradients = self._clip([gradient for _, gradient, _ in trained])
-        scalars = self._scalars()
         moving = [
             (slot, gradient, came)
             for (slot, _, came), gradient in zip(trained, gradients, strict=True)
@@ -187,7 +186,7 @@ class Step:
                 new = self.backend.select(flags[slot.index], new, before[slot.index])
             slot.write(new)
 
-    def _scalars(self) -> Any:
+    def _scalars(self) -> StepScalars:
         """Return the scalars of this update, and advance the running products."""
         opt, h, backend = self.optimizer, self.hyperparameters, self.backend
         t = backend.scalar(self.update_number, self.dtype)
@@ -195,23 +194,27 @@ class Step:
         u_next = momentum_schedule(h.next_beta_1, t + 1.0, opt.momentum_decay, backend.math)
         u_product = backend.scalar(opt._u_product, self.dtype) * u_t
         opt._u_product.assign(u_product)
+        corrections = 1.0 - u_product, 1.0 - u_product * u_next
+        if opt.momentum_decay is None and is_constant(opt.beta_1):
+            # The product is a power here, whose complement does not cancel for a beta_1 near one.
+            corrections = tuple(
+                power_complement(h.beta_1, time, backend.math) for time in (t, t + 1.0)
+            )
         if is_constant(opt.beta_2):
-            correction = power_complement(h.beta_2, t, backend.math)
+            velocity_correction = power_complement(h.beta_2, t, backend.math)
         else:
             beta_2_product = backend.scalar(opt._beta_2_product, self.dtype) * h.beta_2
             opt._beta_2_product.assign(beta_2_product)
-            correction = 1.0 - beta_2_product
-        return step_scalars(
-            learning_rate=h.learning_rate,
-            weight_decay=h.weight_decay,
-            beta_1=h.beta_1,
-            beta_2=h.beta_2,
-            u_t=u_t,
-            u_next=u_next,
-            u_product=u_product,
-            velocity_correction=correction,
+            velocity_correction = 1.0 - beta_2_product
+        decay = None if h.weight_decay is None else h.learning_rate * h.weight_decay
+        return StepScalars(
+            momentum_rate=h.learning_rate * u_next / corrections[1],
+            gradient_rate=h.learning_rate * (1.0 - u_t) / corrections[0],
+            inverse_root_correction=1.0 / backend.math.sqrt(velocity_correction),
+            one_minus_beta_1=1.0 - h.beta_1,
+            one_minus_beta_2=1.0 - h.beta_2,
+            decay=decay,
             epsilon=opt.epsilon,
-            xp=backend.math,
         )
 
     def _clip(self, gradients: list[Any]) -> list[Any]:
