@@ -119,8 +119,8 @@ class Nadam(keras.optimizers.Nadam):
         values = settings.checked({argument: typed[argument] for argument in _ARGUMENTS})
         rate = values.pop("learning_rate")
         extras = {argument: values.pop(argument) for argument in _EXTRAS}
-        # The stock constructor would hold a constant rate in half precision under such a floatx.
-        super().__init__(learning_rate=rate if callable(rate) else _unset_rate, **values)
+        # A number is held below: the stock constructor would do it in a half-precision floatx.
+        super().__init__(learning_rate=rate if callable(rate) else lambda: 0.0, **values)
         for argument, value in extras.items():
             setattr(self, argument, value)
         self._typed_rate: float | None = None
@@ -339,11 +339,6 @@ class Nadam(keras.optimizers.Nadam):
             restore_state(self, state)
         else:
             self._pending_state = state
-
-
-def _unset_rate() -> float:
-    """Stand in for a rate while the stock constructor runs."""
-    return 0.0
 
 
 _ARGUMENTS = tuple(inspect.signature(Nadam.__init__).parameters)[1:]
