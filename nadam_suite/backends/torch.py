@@ -119,7 +119,6 @@ class TorchBackend(Backend):
             function(*arguments)
         return names
 
-
     def random_state(self) -> np.ndarray:
         """Return the states of the generators of all devices; Keras' unseeded dropout uses them."""
         states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]

@@ -42,7 +42,7 @@ class Snapshot:
         """Write the file, whole or not at all."""
         sizes = {group: len(arrays) for group, arrays in self.arrays.items()}
         head = {"format": _FORMAT, "sizes": sizes, "paths": self.paths, "header": self.header}
-        members = {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)}
+        members: dict[str, Any] = {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)}
         for group, arrays in self.arrays.items():
             members |= {f"{group}/{index}": array for index, array in enumerate(arrays)}
         replace_file(path, lambda file: np.savez(file, **members))
@@ -112,4 +112,4 @@ def assign(group: str, variables: Sequence[Any], snapshot: Snapshot) -> None:
 def _kind(dtype: str) -> str:
     """Return the NumPy letter of the kind of a Keras type."""
     names: Mapping[str, str] = {"float": "f", "bfloat": "f", "int": "i", "uint": "u", "bool": "b"}
-    return names.get(dtype.split("_")[0].rstrip("0123456789"), "f")
+    return names.get(dtype.split("_", maxsplit=1)[0].rstrip("0123456789"), "f")

@@ -41,8 +41,10 @@ class TrainingState(keras.callbacks.Callback):
 
     Give `fit()` the callbacks by `around()`, in which this one comes last, so that it sees what
     the others decided. For a training to go on exactly, the batches of an epoch must depend on
-    nothing but the epoch. What Python's and NumPy's global generators draw is not kept. States within epochs need a generator and `steps_per_epoch`: Keras reads
-    it as one stream, which after a restore must begin at batch `skip_batches` of the first epoch.
+    nothing but the epoch; what Python's and NumPy's global generators draw is not kept. States
+    within epochs need a generator and `steps_per_epoch`: Keras reads it as one stream, which after
+    a restore must begin at batch `skip_batches` of the first epoch. TensorFlow builds the metrics
+    at the first batch; evaluate one before such a `fit()`, or that epoch's metrics cover its rest.
 
     Args:
         folder: Where the state lies; created if it is missing.
@@ -147,12 +149,12 @@ class TrainingState(keras.callbacks.Callback):
         self._restored = snapshot
         return header["epoch"]
 
-    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - the host's signature
+    def on_train_begin(self, logs: Any = None) -> None:
         """Give the other callbacks back what they remembered, after they forgot it."""
         if self._restored is not None:
             _recall(self._others, self._restored)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Check where `fit()` starts, and go on with the metrics of an epoch cut before."""
         self._epoch, self._last_saved = epoch, 0
         if self._restored is None:
@@ -171,7 +173,7 @@ class TrainingState(keras.callbacks.Callback):
             assign("metrics", metrics, snapshot)
         self._last_saved = self.skip_batches
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Begin each epoch with the random state that the last one, or the saved one, ended with.
 
         What reading the data draws in between then makes no difference; nor does a restore.
@@ -180,7 +182,7 @@ class TrainingState(keras.callbacks.Callback):
             get_backend().set_random_state(self._random)
             self._random = None
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Save within the epoch when it is time, and end an epoch that was begun before."""
         done, steps = batch + 1 + self.skip_batches, self.params.get("steps")
         if self.skip_batches and steps and done >= steps:
@@ -213,7 +215,7 @@ class TrainingState(keras.callbacks.Callback):
         }
         taken = {group: take(variables) for group, variables in groups.items()}
         arrays = {group: arrays for group, (arrays, _) in taken.items()}
-        header = {
+        header: dict[str, Any] = {
             "epoch": epoch,
             "batch": batch,
             "stopped": self.stopped,
@@ -231,15 +233,15 @@ class TrainingState(keras.callbacks.Callback):
 
 
 class _CutEpochEnd(keras.callbacks.Callback):
-    """Takes back the stop that ended an epoch's rest, before any callback may ask for a real one."""
+    """Takes back the stop that ended an epoch's rest, before others may ask for a real one."""
 
     def __init__(self, state: TrainingState) -> None:
         super().__init__()
         self._state = state
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        if self._state._cut_short:  # noqa: SLF001 - the two are one callback at two places
-            self._state._cut_short = False  # noqa: SLF001
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._state._cut_short:
+            self._state._cut_short = False
             self.model.stop_training = False
 
 

@@ -73,10 +73,11 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train what a config says, and leave a folder with the model, its curves and its figures."""
-    with guarded(debug=debug, resumable=True):
+    with guarded(debug=debug, resumable=True) as interrupt:
         from nadam_suite.cli.train import train as run
 
-        run(source, overrides or [], output=output, resume=resume, backend=backend)
+        options = {"output": output, "resume": resume, "backend": backend}
+        run(source, overrides or [], interrupt=interrupt, **options)
 
 
 @app.command(
@@ -98,7 +99,7 @@ def doctor(
     backend: Backend = None,
     debug: Debug = False,
 ) -> None:
-    """Show versions, and what stock Nadam and this one keep of their documentation, cell by cell."""
+    """Show versions, and cell by cell what stock Nadam and this one keep of their promises."""
     with guarded(debug=debug):
         from nadam_suite.cli.doctor import doctor as run
 

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from nadam_suite.cli.interrupt import Interrupt
 from nadam_suite.errors import MissingExtraError, NadamSuiteError
 
 __all__ = ["guarded", "missing"]
@@ -22,17 +23,22 @@ _EXTRAS = {"jax": "nadam_suite[jax]", "torch": "nadam_suite[torch]", "tensorflow
 
 
 @contextlib.contextmanager
-def guarded(*, debug: bool = False, resumable: bool = False) -> Iterator[None]:
+def guarded(*, debug: bool = False, resumable: bool = False) -> Iterator[Interrupt]:
     """Turn this package's errors into a message on stderr and exit status 2.
 
     Args:
         debug: Let the traceback be shown.
         resumable: Whether an interrupted command can be given again with `--resume`.
+
+    Yields:
+        What knows of an interruption that Python swallowed.
     """
+    interrupt = Interrupt()
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
-            yield
+            with interrupt.watched():
+                yield interrupt
         except NadamSuiteError as error:
             if debug:
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -20,17 +20,19 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         console: Where to.
+        check: Called before each batch; it may raise KeyboardInterrupt.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, check: Callable[[], None]) -> None:
         super().__init__()
+        self._check = check
         self._console = console
         self._bar: bars.Progress | None = None
         self._task: Any = None
         self._shown = 0.0
         self._first = True
 
-    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - the host's signature
+    def on_train_begin(self, logs: Any = None) -> None:
         """Open the bar, if there is a terminal."""
         if self._console.is_terminal and self._bar is None:
             self._bar = bars.Progress(
@@ -43,17 +45,25 @@ class Progress(keras.callbacks.Callback):
             )
             self._bar.start()
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Begin the epoch's part, and say once where a resumed run goes on."""
         if self._first and epoch:
             self._console.print(f"Going on at epoch {epoch + 1} of {self.params['epochs']}.")
         self._first = False
         if self._bar is None:
             return
-        fields = {"epoch": epoch + 1, "epochs": self.params["epochs"], "total": self.params["steps"]}
+        fields = {
+            "epoch": epoch + 1,
+            "epochs": self.params["epochs"],
+            "total": self.params["steps"],
+        }
         if self._task is None:
             self._task = self._bar.add_task("", metrics="", **fields)
         self._bar.update(self._task, completed=0, **fields)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+        """Stop if the user has asked for it."""
+        self._check()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Move the bar, ten times a second at most."""
@@ -73,7 +83,7 @@ class Progress(keras.callbacks.Callback):
         else:
             self._bar.update(self._task, completed=self.params["steps"], metrics=_metrics(logs))
 
-    def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002
+    def on_train_end(self, logs: Any = None) -> None:
         """Leave the finished bar on the screen."""
         self.close()
 

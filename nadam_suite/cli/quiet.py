@@ -16,11 +16,13 @@ _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 def defaults() -> bool:
     """Set what the user has not set, before anything native is loaded; return whether to mute.
 
+    That is so unless the user wants warnings or more in the logs.
+
     Threads that wait by spinning take the cores from each other where several processes share
     them: PyTorch on two busy cores then needs twice the time. Results do not depend on it.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return os.environ.setdefault(_LEVEL, "2") == "2"
+    return os.environ.setdefault(_LEVEL, "2") >= "2"
 
 
 @contextlib.contextmanager

@@ -80,5 +80,6 @@ def _unknown(name: str, known: list[str]) -> ConfigError:
     near = difflib.get_close_matches(name, known, 1)
     return ConfigError(
         f"`NAME` must be one of {', '.join(known)}, or a .toml or .json file. Received: "
-        f"NAME={name!r}. " + (f"Did you mean {near[0]!r}?" if near else "`nadam-suite ls` lists them.")
+        f"NAME={name!r}. "
+        + (f"Did you mean {near[0]!r}?" if near else "`nadam-suite ls` lists them.")
     )

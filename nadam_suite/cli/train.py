@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nadam_suite.cli.backend import load_backend
+from nadam_suite.cli.interrupt import Interrupt
 
 if TYPE_CHECKING:
     from nadam_suite.experiment import RunResult
@@ -22,6 +23,7 @@ def train(
     source: str,
     overrides: Sequence[str],
     *,
+    interrupt: Interrupt,
     output: Path | None = None,
     resume: bool = False,
     backend: str | None = None,
@@ -31,6 +33,7 @@ def train(
     Args:
         source: Name of a recipe, or a config file.
         overrides: Changes to the config.
+        interrupt: Asked before each batch.
         output: The run's folder, or None for the config's.
         resume: Go on with the run in it.
         backend: Framework, or None for the one that Keras is set to.
@@ -45,7 +48,7 @@ def train(
 
     console = Console(highlight=False)
     config = train_config_of(source, overrides)
-    progress = Progress(console)
+    progress = Progress(console, interrupt.check)
     try:
         result = run_training(config, output=output, resume=resume, callbacks=[progress])
     finally:

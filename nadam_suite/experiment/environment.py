@@ -64,7 +64,6 @@ def _digest(splits: Splits) -> str:
     digest = hashlib.sha256()
     for split in (splits.train, splits.validation, splits.test):
         for array in split or ():
-            array = np.ascontiguousarray(array)
             digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(array.tobytes())
+            digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

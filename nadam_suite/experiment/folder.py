@@ -109,7 +109,7 @@ class RunFolder:
         Raises:
             RunFolderError: They differ; the message says in what.
         """
-        before, _ = load_config(self.path / _CONFIG, kind=TrainConfig), None
+        before = load_config(self.path / _CONFIG, kind=TrainConfig)
         changes = [c for c in diff(before, config) if c.key not in _FREE]
         if changes:
             lines = "".join(f"\n  {change}" for change in changes)

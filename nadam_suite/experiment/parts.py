@@ -173,7 +173,7 @@ def find_part(key: str, reference: str, options: Mapping[str, Any]) -> Part:
         near = _nearest(function_name, [n for n in vars(module) if callable(getattr(module, n))])
         raise ConfigError(
             f"`{key}` must name a function of module {module_name!r}. Received: "
-            f"{key}={reference!r}. {near or 'Define it there'}."
+            f"{key}={reference!r}. {near or 'Define it there.'}"
         )
     _check_options(key, reference, function, options)
     return Part(key, reference, function, dict(options), {"model": Task, "data": Splits}[key])
@@ -181,11 +181,11 @@ def find_part(key: str, reference: str, options: Mapping[str, Any]) -> Part:
 
 def _built_in(key: str, name: str) -> str:
     if name not in BUILT_IN:
-        near = _nearest(name, list(BUILT_IN)) or 'Write "module:function" for one of your own'
+        near = _nearest(name, list(BUILT_IN)) or 'Write "module:function" for one of your own.'
         known = ", ".join(map(repr, BUILT_IN))
         raise ConfigError(
             f'`{key}` must be one of {known}, or "module:function". Received: {key}={name!r}. '
-            f"{near}."
+            f"{near}"
         )
     return f"{BUILT_IN[name]}:{key}"
 
@@ -207,13 +207,13 @@ def _check_options(
         raise ConfigError(
             f"`{key}_options` must fit {reference!r}, whose options are "
             f"{', '.join(known) or 'none'}. Received: {key}_options={dict(options)!r} ({error}). "
-            f"{near or 'Correct their names'}."
+            f"{near or 'Correct their names.'}"
         ) from None
 
 
 def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
-    return f"Did you mean {near[0]!r}?"[:-1] + "?" if near else ""
+    return f"Did you mean {near[0]!r}?" if near else ""
 
 
 def _shown(value: Any) -> str:

@@ -41,7 +41,6 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path, title: str) 
         for name, label in ((panel, "training"), (f"val_{panel}", "validation")):
             points = [(row["epoch"] + 1, row[name]) for row in history if name in row]
             if points:
-                label = None if panel == "learning_rate" else label
                 axis.plot(*zip(*points, strict=True), label=label, marker=".", linewidth=1.2)
         axis.set_xlabel("epoch")
         axis.set_title(panel.replace("_", " "))

@@ -19,7 +19,7 @@ __all__ = ["LearningRateLog", "Recorder", "history_csv"]
 class LearningRateLog(keras.callbacks.Callback):
     """Adds the learning rate at the epoch's end, which its next step uses, to its logs."""
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Read the rate and put it into the logs that all callbacks share."""
         if logs is not None:
             optimizer = self.model.optimizer
@@ -44,12 +44,12 @@ class Recorder(keras.callbacks.Callback):
         self._state = state
         self._events: EventLog | None = None
 
-    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - the host's signature
+    def on_train_begin(self, logs: Any = None) -> None:
         """Write what the restored state knows."""
         self._events = EventLog(self._folder.path / "tensorboard", self._state.history)
         self._folder.write_text("history.csv", history_csv(self._state.history))
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write the epoch that the state has just added."""
         if self._events is not None:
             self._events.add(self._state.history[-1])

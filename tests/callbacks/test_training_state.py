@@ -33,6 +33,10 @@ class PowerCut(keras.callbacks.Callback):
         self.seen += 1
 
 
+def _slow(*cases):
+    return [pytest.param(case, marks=pytest.mark.slow) for case in cases]
+
+
 def _model(optimizer=None, units=3):
     keras.utils.clear_session()
     keras.utils.set_random_seed(1)
@@ -98,7 +102,7 @@ def _assert_same(first, second):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("cut", [0, 9, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4, 15))])
+@pytest.mark.parametrize("cut", [0, 9, *_slow(3, 4, 15)])
 def test_cut_anywhere_equals_uncut(tmp_path, cut):
     """Cut before any batch and resumed: every variable and the history are bit for bit the same."""
     whole, expected, _ = _fit(tmp_path / "whole")
@@ -110,7 +114,7 @@ def test_cut_anywhere_equals_uncut(tmp_path, cut):
     assert trained == STEPS * EPOCHS - cut // STEPS * STEPS
 
 
-@pytest.mark.parametrize("cut", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 7, 14))])
+@pytest.mark.parametrize("cut", [5, *_slow(1, 7, 14)])
 def test_state_within_an_epoch_repeats_no_batch(tmp_path, cut):
     """With a state after every batch no batch is trained twice, and the epoch's metrics go on."""
     whole, expected, _ = _fit(tmp_path / "whole", save_every_batches=1)
@@ -151,7 +155,7 @@ def test_later_fit_trains_all_its_epochs(tmp_path):
 
 
 def _stopping():
-    return keras.callbacks.EarlyStopping("loss", min_delta=1e9, patience=2, restore_best_weights=True)
+    return keras.callbacks.EarlyStopping("loss", 1e9, patience=2, restore_best_weights=True)
 
 
 def test_early_stopping_goes_on_where_it_was(tmp_path):
@@ -237,7 +241,7 @@ def test_damaged_file_is_refused(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(b'"stopped"') + 3] ^= 0xFF
     path.write_bytes(bytes(data))
-    with pytest.raises(DataFileError, match="cannot be read.*Delete it"):
+    with pytest.raises(DataFileError, match=r"cannot be read.*Delete it"):
         TrainingState(tmp_path).restore(_model())
 
 
@@ -273,7 +277,7 @@ def test_forgotten_initial_epoch_is_refused(tmp_path):
     _fit(tmp_path, epochs=2)
     model, state = _model(), TrainingState(tmp_path)
     assert state.restore(model) == 2
-    with pytest.raises(StateError, match="`initial_epoch` must be 2.*initial_epoch=0"):
+    with pytest.raises(StateError, match=r"`initial_epoch` must be 2.*initial_epoch=0"):
         model.fit(*_data(), epochs=3, verbose=0, callbacks=state.around())
 
 

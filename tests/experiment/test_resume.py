@@ -18,23 +18,34 @@ import pytest
 from tests.processes import ROOT, environment, run_python
 
 EPOCHS, STEPS = 4, 3
-CHANGES = [
-    f"epochs={EPOCHS}",
-    "batch_size=32",
-    "data_options.train_examples=80",
-    "model_options.width=4",
-    "optimizer.gradient_accumulation_steps=2",
-]
+OWN = "tests.experiment.parts_of_a_user"
+CONFIG = f"""
+name = "own"
+model = "{OWN}:network"
+data = "{OWN}:points"
+epochs = {EPOCHS}
+batch_size = 12
+[optimizer]
+learning_rate = 0.05
+weight_decay = 0.1
+use_ema = true
+gradient_accumulation_steps = 2
+[schedule]
+warmup = "10%"
+[[callbacks]]
+kind = "early_stopping"
+patience = 3
+"""
 
-# Runs the recipe and ends the process by a signal: before a batch, or at a write of a file.
+# Runs the config and ends the process by a signal: before a batch, or at a write of a file.
 RUN = """
 import os, signal, sys
 import keras
 from nadam_suite.callbacks import files
 from nadam_suite.config import load_config
-from nadam_suite.experiment import recipe_path, run_training
+from nadam_suite.experiment import run_training
 
-folder, where, number, *changes = sys.argv[1:]
+config, folder, where, number = sys.argv[1:]
 number = int(number)
 
 
@@ -59,24 +70,27 @@ def watched(descriptor):
 
 
 os.fsync = watched
-config = load_config(recipe_path("digits"), changes)
-run_training(config, output=folder, resume=True, callbacks=[Batches()])
+run_training(load_config(config), output=folder, resume=True, callbacks=[Batches()])
 """
 
 
-def _run(folder, where="nowhere", number=0, check=True):
-    return run_python(RUN, str(folder), where, str(number), *CHANGES, check=check)
+def _run(folder, where="nowhere", number=0):
+    """Begin the run in `folder`, or go on with it; it must end as it is told to."""
+    config = folder.parent / "own.toml"
+    config.write_text(CONFIG)
+    done = run_python(RUN, str(config), str(folder), where, str(number), check=False)
+    expected = 0 if where == "nowhere" else -signal.SIGKILL
+    assert done.returncode == expected, done.stderr[-3000:]
 
 
 def _numbers(folder):
     """Return everything that must be the same: weights, optimizer state, history, figures."""
     with zipfile.ZipFile(folder / "model.keras") as archive:
         data = archive.read("model.weights.h5")
-    arrays = {}
     with h5py.File(io.BytesIO(data)) as file:
-        file.visititems(
-            lambda name, item: arrays.update({name: item[()]} if isinstance(item, h5py.Dataset) else {})
-        )
+        names: list[str] = []
+        file.visit(names.append)
+        arrays = {name: file[name][()] for name in names if isinstance(file[name], h5py.Dataset)}
     assert arrays
     result = json.loads((folder / "result.json").read_text())
     del result["seconds"]
@@ -102,97 +116,77 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [0, 5, EPOCHS * STEPS - 1])
-def test_killed_before_a_batch(tmp_path, whole, batch):
-    """`kill -9` before a batch of the first, a middle and the last epoch."""
+@pytest.mark.parametrize(
+    "kills",
+    [
+        # Before the first batch, in the second epoch, at once again, before the last batch.
+        [("batch", 0), ("batch", STEPS + 1), ("batch", 1), ("batch", 3 * STEPS - 1)],
+        # While the folder is filled, the history begun, a state and a history row written.
+        [("write", 0), ("write", 2), ("write", 3), ("write", 5), ("write", 8)],
+        # At the end: the last state, the picture, the result.
+        [("write", 18), ("write", 4), ("write", 5)],
+    ],
+    ids=["batches", "early writes", "late writes"],
+)
+def test_killed_again_and_again(tmp_path, whole, kills):
+    """`kill -9` at these points, each time resumed, ends with the uninterrupted run's numbers."""
     folder = tmp_path / "run"
-    assert _run(folder, "batch", batch, check=False).returncode == -signal.SIGKILL
-    assert not (folder / "result.json").exists()
+    for where, number in kills:
+        _run(folder, where, number)
+        assert not (folder / "result.json").exists()
     _run(folder)
     _assert_same(folder, whole)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("write", [0, 2, 7, 9, 21, 23])
-def test_killed_while_writing(tmp_path, whole, write):
-    """`kill -9` in the middle of writing a file: the config, a state, the history, the model."""
-    folder = tmp_path / "run"
-    assert _run(folder, "write", write, check=False).returncode == -signal.SIGKILL
-    _run(folder)
-    _assert_same(folder, whole)
-
-
-@pytest.mark.slow
-def test_interrupted_command_says_how_to_go_on(tmp_path, whole):
-    """Ctrl-C ends the command with status 130 and advice, which resumes to the same end."""
-    folder = tmp_path / "run"
-    command = [sys.executable, "-m", "nadam_suite.cli", "train", "digits", *CHANGES]
-    command += ["--output", str(folder)]
-    variables = environment(PYTHONSAFEPATH="", PYTHONPATH=str(ROOT))
-    process = subprocess.Popen(
-        [*command, "epochs=200"],
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-    )
-    deadline = time.monotonic() + 300
-    while not (folder / "state" / "training_state.npz").exists() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    assert "Traceback" not in errors
-    assert "--resume" in errors
-    assert f"--output {folder}" in errors
-
-    resumed = subprocess.run(
-        [*command, "epochs=200", "--resume", "--output", str(folder), "epochs=5"],
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert resumed.returncode == 2
-    assert "epochs: 200 -> 5" in resumed.stderr
+def _command(tmp_path, *arguments):
+    (tmp_path / "own.toml").write_text(CONFIG)
+    command = [sys.executable, "-m", "nadam_suite.cli", "train", "own.toml", "--output", "run"]
+    return {
+        "args": [*command, *arguments],
+        "env": environment(PYTHONSAFEPATH="", PYTHONPATH=str(ROOT)),
+        "text": True,
+        "cwd": tmp_path,
+    }
 
 
 @pytest.mark.slow
 def test_interrupted_command_resumes_exactly(tmp_path, whole):
-    """The resumed command ends where the uninterrupted one does, and a third one has nothing to do."""
+    """Ctrl-C: status 130 and advice, which leads to the uninterrupted run's numbers."""
+    process = subprocess.Popen(
+        **_command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=1
+    )
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "nadam_suite.cli", "train", "digits", *CHANGES]
-    command += ["--output", str(folder), "--resume"]
-    variables = environment(PYTHONSAFEPATH="", PYTHONPATH=str(ROOT))
-    # Ended by the same handler as Ctrl-C, before the sixth batch.
-    assert _run(folder, "batch", 5, check=False).returncode == -signal.SIGKILL
-    done = subprocess.run(
-        command, env=variables, capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    deadline = time.monotonic() + 300
+    while not folder.exists() and process.poll() is None:  # it trains, or is about to
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "nadam-suite train own.toml --output run --resume" in errors
+    assert not (folder / "result.json").exists()
+
+    done = subprocess.run(**_command(tmp_path, "--resume"), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Going on at epoch 2 of 4." in done.stdout
     _assert_same(folder, whole)
+
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    again = subprocess.run(
-        command, env=variables, capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    again = subprocess.run(**_command(tmp_path, "--resume"), capture_output=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "This run is finished" in again.stdout
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow
-def test_history_of_a_resumed_run_has_each_epoch_once(tmp_path):
-    """Also the TensorBoard logs are written anew from the state, without gaps or duplicates."""
+def test_resumed_run_has_each_epoch_once(tmp_path):
+    """History and TensorBoard logs are written anew from the state: no gap, no duplicate."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = tmp_path / "run"
-    _run(folder, "batch", 2 * STEPS + 1, check=False)
+    _run(folder, "batch", 2 * STEPS + 1)
     _run(folder)
-    rows = list(csv.DictReader((folder / "history.csv").open()))
+    rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
     assert [int(row["epoch"]) for row in rows] == list(range(EPOCHS))
     for split, name in (("train", "loss"), ("validation", "val_loss")):
         events = EventAccumulator(str(folder / "tensorboard" / split)).Reload()

@@ -113,7 +113,8 @@ def data(context: int = 128, train_windows: int = 1536, validation_windows: int 
         "validation": validation_windows,
         "test": validation_windows,
     }
-    return Splits(**{name: _windows(texts[name], context, n) for name, n in numbers.items()})
+    parts = {name: _windows(texts[name], context, n) for name, n in numbers.items()}
+    return Splits(parts["train"], parts["validation"], parts["test"])
 
 
 def _modules() -> list[Path]:

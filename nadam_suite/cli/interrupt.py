@@ -1,0 +1,49 @@
+"""Ctrl-C that is never lost.
+
+Python raises KeyboardInterrupt wherever it happens to be, and some places swallow every exception:
+callbacks of the garbage collector, which frameworks install, and finalizers. So that the request
+is also remembered, and looked at between two batches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["Interrupt"]
+
+
+class Interrupt:
+    """Whether the user has asked to stop."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Remember what the signal asks for, inside; elsewhere it does what it did before."""
+        try:
+            before = signal.signal(signal.SIGINT, self._ask)
+        except ValueError:  # only the main thread may do this
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def check(self) -> None:
+        """Stop, if that was asked for.
+
+        Raises:
+            KeyboardInterrupt: It was.
+        """
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def _ask(self, number: int, frame: Any) -> None:
+        del number, frame
+        self._asked = True
+        raise KeyboardInterrupt

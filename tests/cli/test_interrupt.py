@@ -1,0 +1,47 @@
+"""An interruption is never lost, wherever Python happens to be when it comes."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+
+import pytest
+
+from nadam_suite.cli.interrupt import Interrupt
+
+pytestmark = pytest.mark.once
+
+
+def test_interruption_is_raised_at_once():
+    """Where nothing swallows it, it comes through as usual."""
+    with pytest.raises(KeyboardInterrupt), Interrupt().watched():
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_swallowed_interruption_is_remembered():
+    """In a callback of the garbage collector it is swallowed, and raised by the next check."""
+    interrupt = Interrupt()
+
+    def collected(phase, info):
+        if phase == "start":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with interrupt.watched():
+        interrupt.check()
+        gc.callbacks.append(collected)
+        try:
+            gc.collect()
+        finally:
+            gc.callbacks.remove(collected)
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.check()
+
+
+def test_handler_is_given_back():
+    """Outside, the signal does what it did before."""
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupt().watched():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,27 @@
+"""Functions that a user's config names."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from nadam_suite.experiment import Splits, Task
+
+
+def line() -> Task:
+    return Task(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]), "mse")
+
+
+def network() -> Task:
+    """Dropout draws from a generator that a resumed run must find as it was."""
+    layers = [keras.layers.Dense(8, "relu"), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
+    return Task(keras.Sequential([keras.Input((1,)), *layers]), "mse", ("mae",))
+
+
+def points(validate: bool = True) -> Splits:
+    x = np.linspace(0.0, 1.0, 32, dtype="float32")[:, None]
+    return Splits(train=(x, x**2), validation=(x[::5], x[::5] ** 2) if validate else None)
+
+
+def broken() -> Splits:
+    raise KeyError("gone")
