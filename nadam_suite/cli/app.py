@@ -76,8 +76,14 @@ def train(
     with guarded(debug=debug, resumable=True) as interrupt:
         from nadam_suite.cli.train import train as run
 
-        options = {"output": output, "resume": resume, "backend": backend}
-        run(source, overrides or [], interrupt=interrupt, **options)
+        run(
+            source,
+            overrides or [],
+            interrupt=interrupt,
+            output=output,
+            resume=resume,
+            backend=backend,
+        )
 
 
 @app.command(

@@ -1,4 +1,4 @@
-"""The progress of a training: one live bar on a terminal, one line per epoch elsewhere."""
+"""The progress of a training: one line per epoch, and on a terminal a live bar below them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Progress(keras.callbacks.Callback):
             self._task = self._bar.add_task("", metrics="", **fields)
         self._bar.update(self._task, completed=0, **fields)
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Stop if the user has asked for it."""
         self._check()
 
@@ -73,15 +73,12 @@ class Progress(keras.callbacks.Callback):
             self._bar.update(self._task, completed=batch + 1, metrics=_metrics(logs))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Show the epoch's metrics, those of the validation too."""
-        if self._bar is None:
-            width = len(str(self.params["epochs"]))
-            self._console.print(
-                f"epoch {epoch + 1:>{width}}/{self.params['epochs']}  {_metrics(logs)}",
-                soft_wrap=True,
-            )
-        else:
-            self._bar.update(self._task, completed=self.params["steps"], metrics=_metrics(logs))
+        """Print the epoch's metrics, those of the validation too; a bar stays below the lines."""
+        width = len(str(self.params["epochs"]))
+        line = f"epoch {epoch + 1:>{width}}/{self.params['epochs']}  {_metrics(logs)}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.params["steps"])
+        self._console.print(line, soft_wrap=True)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Leave the finished bar on the screen."""

@@ -184,6 +184,32 @@ def test_real_stop_in_the_rest_of_an_epoch_counts(tmp_path):
     assert len(state.history) == 3
 
 
+class StopAt(keras.callbacks.Callback):
+    """Asks for the end at a batch."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == STEPS - 3:
+            self.model.stop_training = True
+
+
+def test_real_stop_at_the_last_batch_of_the_rest_counts(tmp_path):
+    """A stop that comes at the very batch at which the rest ends is a stop."""
+    _fit(tmp_path, cut=STEPS + 2, save_every_batches=1)
+    state = TrainingState(tmp_path)
+    model = _model()
+    start = state.restore(model)
+    model.fit(
+        _stream(start, state.skip_batches),
+        steps_per_epoch=STEPS,
+        epochs=EPOCHS,
+        initial_epoch=start,
+        shuffle=False,
+        verbose=0,
+        callbacks=[StopAt(), *state.around()],
+    )
+    assert len(state.history) == 2
+
+
 def test_plateau_goes_on_where_it_was(tmp_path):
     """The lowered rate and the patience of ReduceLROnPlateau survive."""
 

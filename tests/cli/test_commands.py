@@ -149,7 +149,7 @@ def test_help_loads_no_framework(command):
         "from nadam_suite.cli import main\n"
         "try:\n    main()\n"
         "finally:\n"
-        "    heavy = {'keras', 'tensorflow', 'jax', 'torch', 'sklearn', 'matplotlib', 'pydantic'}\n"
+        "    heavy = {'keras', 'tensorflow', 'jax', 'torch', 'sklearn', 'matplotlib'}\n"
         "    print('HEAVY', sorted(heavy & set(sys.modules)))\n"
     )
     done = run_python(code, *[command] if command else [], "--help")

@@ -1,6 +1,9 @@
-"""Functions that a user's config names."""
+"""Functions that a user's config names; PAUSE, in seconds, makes each batch take its time."""
 
 from __future__ import annotations
+
+import os
+import time
 
 import keras
 import numpy as np
@@ -20,7 +23,13 @@ def network() -> Task:
 
 def points(validate: bool = True) -> Splits:
     x = np.linspace(0.0, 1.0, 32, dtype="float32")[:, None]
-    return Splits(train=(x, x**2), validation=(x[::5], x[::5] ** 2) if validate else None)
+
+    def paused(batch: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        time.sleep(float(os.environ.get("PAUSE", "0")))
+        return batch
+
+    validation = (x[::5], x[::5] ** 2) if validate else None
+    return Splits(train=(x, x**2), validation=validation, augment=paused)
 
 
 def broken() -> Splits:

@@ -143,7 +143,7 @@ def _command(tmp_path, *arguments):
     command = [sys.executable, "-m", "nadam_suite.cli", "train", "own.toml", "--output", "run"]
     return {
         "args": [*command, *arguments],
-        "env": environment(PYTHONSAFEPATH="", PYTHONPATH=str(ROOT)),
+        "env": environment(PYTHONSAFEPATH="", PYTHONPATH=str(ROOT), PAUSE="0.2"),
         "text": True,
         "cwd": tmp_path,
     }

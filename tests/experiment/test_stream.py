@@ -48,6 +48,13 @@ def test_any_start_sees_what_the_whole_sees(start):
         np.testing.assert_array_equal(y, y_rest)
 
 
+def test_augmentation_differs_between_batches_and_epochs():
+    """Each batch of each epoch draws its own numbers."""
+    drawn = Splits(SPLITS.train, augment=lambda x, generator: generator.integers(1 << 60, size=1))
+    values = [int(x[0]) for x, _ in _take(9, drawn)]
+    assert len(set(values)) == 9
+
+
 def test_global_generators_make_no_difference():
     """Neither NumPy's global seed nor its use changes the order."""
     np.random.seed(5)  # noqa: NPY002

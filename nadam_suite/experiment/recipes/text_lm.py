@@ -1,4 +1,7 @@
-"""Language modelling: a small Transformer reads the source text of Python's own library."""
+"""Language modelling: a small Transformer reads the source text of Python's own library.
+
+`text_lm.toml` trains it in one to two minutes, to about 3.3 bits per byte on unseen files.
+"""
 
 from __future__ import annotations
 
