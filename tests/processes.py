@@ -14,6 +14,13 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # The checkout goes to the end of the path: `tests` is found there, an installed wheel before it.
 _BOOTSTRAP = f"import sys; sys.path.append({str(ROOT)!r})\n"
 
+# The command as its console script runs it; what follows are its arguments.
+COMMAND = (
+    sys.executable,
+    "-c",
+    _BOOTSTRAP + "sys.argv[0] = 'nadam-suite'\nfrom nadam_suite.cli import main\nmain()",
+)
+
 
 def installed(backend: str) -> bool:
     """Whether the framework of `backend` can be imported, without importing it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from nadam_suite.config import NadamConfig, TrainConfig, list_presets, load_config
 from nadam_suite.experiment import list_recipes, recipe_path
 from tests.cli.running import SMALL, run
-from tests.processes import ROOT, environment, run_python
+from tests.processes import COMMAND, environment, run_python
 
 
 def test_train_leaves_a_folder(tmp_path, capsys, monkeypatch):
@@ -161,9 +160,9 @@ def test_help_loads_no_framework(command):
 @pytest.mark.slow
 def test_screen_has_no_noise(tmp_path):
     """A whole run writes its progress to stdout, and to stderr nothing at all."""
-    variables = environment(PYTHONSAFEPATH="", PYTHONPATH=os.fspath(ROOT))
+    variables = environment()
     del variables["TF_CPP_MIN_LOG_LEVEL"]
-    command = [sys.executable, "-m", "nadam_suite.cli", "train", "digits", *SMALL]
+    command = [*COMMAND, "train", "digits", *SMALL]
     done = subprocess.run(
         command, env=variables, capture_output=True, text=True, check=False, cwd=tmp_path
     )

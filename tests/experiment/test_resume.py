@@ -7,7 +7,6 @@ import io
 import json
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 
@@ -15,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.processes import ROOT, environment, run_python
+from tests.processes import COMMAND, environment, run_python
 
 EPOCHS, STEPS = 4, 3
 OWN = "tests.experiment.parts_of_a_user"
@@ -140,10 +139,9 @@ def test_killed_again_and_again(tmp_path, whole, kills):
 
 def _command(tmp_path, *arguments):
     (tmp_path / "own.toml").write_text(CONFIG)
-    command = [sys.executable, "-m", "nadam_suite.cli", "train", "own.toml", "--output", "run"]
     return {
-        "args": [*command, *arguments],
-        "env": environment(PYTHONSAFEPATH="", PYTHONPATH=str(ROOT), PAUSE="0.2"),
+        "args": [*COMMAND, "train", "own.toml", "--output", "run", *arguments],
+        "env": environment(PAUSE="0.2"),
         "text": True,
         "cwd": tmp_path,
     }

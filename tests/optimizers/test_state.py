@@ -116,6 +116,37 @@ def test_set_weights_restores_everything():
     assert_paths_close(two.run(gradients[10:]), one.run(gradients[10:]), rtol=0.0)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [lambda arrays: arrays[:-1], lambda arrays: [*arrays, arrays[0]], lambda arrays: arrays[::-1]],
+    ids=["one less", "one more", "other order"],
+)
+def test_set_weights_refuses_arrays_of_another_state(change):
+    """Too few, too many or misplaced arrays are refused, and nothing has been changed."""
+    optimizer = Nadam()
+    Loop(optimizer, make_variables(start_values())).run(gradient_list(2))
+    before = state_by_name(optimizer)
+    arrays = [keras.ops.convert_to_numpy(v) for v in optimizer.variables]
+    with pytest.raises(StateError, match="`weights` must have one array for each"):
+        optimizer.set_weights(change(arrays))
+    for name, array in state_by_name(optimizer).items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+    with pytest.raises(StateError, match=r"Call `optimizer\.build"):
+        Nadam().set_weights(arrays)
+
+
+def test_an_assigned_rate_is_part_of_the_state():
+    """The rate that a callback has lowered goes on after loading, whatever was typed."""
+    first, second = Nadam(0.01), Nadam(0.01)
+    variables = make_variables(start_values())
+    first.build(variables)
+    second.build(variables)
+    first.learning_rate = 0.002
+    store = state_by_name(first)
+    second.load_own_variables(store)
+    assert second.get_config()["learning_rate"] == 0.002
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one():
     """Saving and loading the named state in the middle changes no bit of what follows."""
     start, gradients = start_values(), gradient_list(40)
