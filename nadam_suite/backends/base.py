@@ -39,6 +39,13 @@ class Backend:
             return keras.ops.convert_to_tensor(value, dtype=dtype)
         return keras.ops.cast(value, dtype)
 
+    def check_devices(self) -> None:
+        """Refuse a distribution of the step that the optimizer does not know.
+
+        Raises:
+            NadamSuiteError: The step runs on several replicas of TensorFlow.
+        """
+
     def counter(self, variable: Any) -> Any:
         """Return the value of an integer variable, for arithmetic and for comparisons."""
         return keras.ops.convert_to_tensor(variable)

@@ -9,12 +9,24 @@ from typing import Any
 import tensorflow as tf
 
 from nadam_suite.backends.base import Backend
+from nadam_suite.errors import NadamSuiteError
 
 __all__ = ["TensorFlowBackend"]
 
 
 class TensorFlowBackend(Backend):
     """Adapter of the TensorFlow backend: eager, `tf.function` and XLA."""
+
+    def check_devices(self) -> None:
+        """Refuse several replicas: each would clip and average by its own gradient."""
+        strategy = tf.distribute.get_strategy()
+        if strategy.num_replicas_in_sync > 1:
+            raise NadamSuiteError(
+                "nadam_suite.Nadam trains on one TensorFlow replica. Received: a "
+                f"{type(strategy).__name__} with {strategy.num_replicas_in_sync} replicas. Build "
+                "and fit the model outside of its scope; on JAX, keras.distribution shares out a "
+                "batch."
+            )
 
     def call_time_value(self, function: Callable[[], Any], step: Any, dtype: str) -> Any:
         """Return the value of `function`; in a graph it becomes an input of every call.

@@ -169,6 +169,7 @@ class Nadam(keras.optimizers.Nadam):
         """Create the optimizer's variables for the model's; a state loaded before is restored."""
         if self.built:
             return
+        get_backend().check_devices()
         variables = list(var_list)
         keys = [self._var_key(variable) for variable in variables]
         late_rules = exclusion_rules(variables, [key in self._excluded for key in keys])
