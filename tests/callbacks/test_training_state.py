@@ -13,6 +13,8 @@ from nadam_suite.callbacks import TrainingState
 from nadam_suite.callbacks import training_state as module
 from nadam_suite.errors import ArgumentError, DataFileError, StateError
 
+pytestmark = pytest.mark.slow  # each test compiles several trainings
+
 STEPS, EPOCHS, ACCUMULATION = 4, 4, 3
 
 

@@ -14,6 +14,7 @@ from tests.cli.running import SMALL, run
 from tests.processes import COMMAND, environment, run_python
 
 
+@pytest.mark.slow
 def test_train_leaves_a_folder(tmp_path, capsys, monkeypatch):
     """Training ends with the test accuracy on the screen and everything in the folder."""
     monkeypatch.chdir(tmp_path)

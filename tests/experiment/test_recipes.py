@@ -12,6 +12,8 @@ from nadam_suite.config import load_config
 from nadam_suite.experiment import find_part, list_recipes, recipe_path, run_training
 from nadam_suite.experiment.recipes import digits, text_lm
 
+pytestmark = pytest.mark.slow  # the models of the recipes are trained
+
 NAMES = [row.name for row in list_recipes()]
 SMALL_LM = [
     "epochs=2",

@@ -9,6 +9,8 @@ import pytest
 from tests.optimizers.oracle import CASES
 from tests.processes import run_python
 
+pytestmark = pytest.mark.slow  # two processes with frameworks of their own
+
 _RUN = "import runpy; runpy.run_module('tests.optimizers.oracle', {}, '__main__')"
 
 
