@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import keras
 
 from nadam_suite.backends.base import Backend
 from nadam_suite.errors import NadamSuiteError
 
-__all__ = ["Backend", "get_backend"]
+__all__ = ["Backend", "as_written", "get_backend"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _ADAPTERS = {"tensorflow": "TensorFlowBackend", "jax": "JaxBackend", "torch": "TorchBackend"}
 
@@ -30,3 +34,13 @@ def get_backend() -> Backend:
         )
     module = importlib.import_module(f"nadam_suite.backends.{name}")
     return getattr(module, _ADAPTERS[name])()
+
+
+def as_written(method: Method) -> Method:
+    """Decorate a method so that no tracer of the framework rewrites what it calls."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return get_backend().as_written(method)(*args, **kwargs)
+
+    return cast("Method", call)

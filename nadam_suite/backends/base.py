@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from nadam_suite.backends.slot import Slot
+from nadam_suite.backends.slot import Slot, State
 
 __all__ = ["Backend", "TensorMath"]
 
@@ -39,12 +39,36 @@ class Backend:
             return keras.ops.convert_to_tensor(value, dtype=dtype)
         return keras.ops.cast(value, dtype)
 
-    def check_devices(self) -> None:
-        """Refuse a distribution of the step that the optimizer does not know.
+    def check_devices(self, optimizer: Any, variables: Sequence[Any]) -> None:
+        """Refuse an optimizer that was created for other devices than its model.
+
+        Args:
+            optimizer: The optimizer, which has its counter and maybe its learning rate so far.
+            variables: The model's variables.
 
         Raises:
-            NadamSuiteError: The step runs on several replicas of TensorFlow.
+            NadamSuiteError: They cannot work together.
         """
+
+    def on_each_replica(
+        self,
+        state: State,
+        chosen: Sequence[int],
+        gradients: Sequence[Any],
+        shared: Callable[[], Any],
+        step: Callable[[State, Sequence[Any], Any], None],
+    ) -> None:
+        """Sum the gradients over the replicas, and run a step on each replica's variables.
+
+        Args:
+            state: The variables, each of which may stand for one copy per replica.
+            chosen: Positions of the slots that have a gradient.
+            gradients: Their gradients, in the same order, those of one replica.
+            shared: Called once for all replicas that can share values; its result goes to `step`.
+            step: Called with the variables of one replica, the sums of the gradients and the
+                shared values. All replicas compute the same.
+        """
+        step(state, gradients, shared())
 
     def counter(self, variable: Any) -> Any:
         """Return the value of an integer variable, for arithmetic and for comparisons."""
@@ -91,10 +115,14 @@ class Backend:
         """Switch off gradient recording, where the framework records by default."""
         yield
 
-    @contextlib.contextmanager
-    def eagerly(self) -> Iterator[None]:
-        """Run now and for real, even while a step is being traced."""
-        yield
+    def eagerly(self, function: Callable[[], None], variables: Sequence[Any]) -> None:
+        """Run a function that creates or assigns variables, for real even while tracing.
+
+        Args:
+            function: Called once, whatever the number of replicas.
+            variables: The model's variables, on whose devices new ones belong.
+        """
+        function()
 
     def operations(self, function: Callable[..., Any], *arguments: Any) -> list[str]:
         """Return the names of the operations that every call of `function` performs.
@@ -103,6 +131,10 @@ class Backend:
         it what a step costs, without a clock; on TensorFlow nothing needs it.
         """
         raise NotImplementedError
+
+    def as_written(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that no tracer rewrites: its Python branches stay Python's."""
+        return function
 
     def random_state(self) -> np.ndarray | None:
         """Return the state of the framework's global generator, if layers draw from it unasked.
@@ -141,3 +173,24 @@ class Backend:
             slot.velocity.assign(keras.ops.cast(velocity, slot.velocity.dtype))
             new_weights.append(weight)
         return new_weights
+
+    def process(self) -> tuple[int, int]:
+        """Return (index of this process, number of processes) of the job; (0, 1) alone.
+
+        The environment says so (TF_CONFIG, KERAS_DISTRIBUTION_*), or the cluster that runs already;
+        no device is opened.
+
+        Raises:
+            ArgumentError: The environment is malformed.
+        """
+        return 0, 1
+
+    def join(self) -> None:
+        """Join the cluster that the environment describes; alone or joined already, do nothing.
+
+        This must come before any operation of the framework, and it waits for the other processes.
+
+        Raises:
+            ArgumentError: The environment is malformed.
+            NadamSuiteError: Devices are open already, or this backend trains in one process only.
+        """

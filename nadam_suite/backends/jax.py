@@ -18,6 +18,21 @@ __all__ = ["JaxBackend"]
 class JaxBackend(Backend):
     """Adapter of the JAX backend: eager, and traced inside `stateless_apply`."""
 
+    def check_devices(self, optimizer: Any, variables: Sequence[Any]) -> None:
+        """Bring what the optimizer has so far to the devices of the model's variables.
+
+        An optimizer that is created before `keras.distribution.set_distribution` has its counter
+        and its rate on one device. The layout is set too, so that later assignments keep to it.
+        """
+        meshes = [mesh for mesh in map(_mesh_of, variables) if mesh is not None]
+        if not meshes:
+            return
+        layout = jax.sharding.NamedSharding(meshes[0], jax.sharding.PartitionSpec())
+        for variable in optimizer.variables:
+            if _mesh_of(variable) != meshes[0]:
+                variable._layout = layout
+                variable.assign(np.asarray(variable.value))
+
     def call_time_value(self, function: Callable[[], Any], step: Any, dtype: str) -> Any:
         """Return the value of `function`; in a traced step the host is asked at every run.
 
@@ -70,6 +85,25 @@ class JaxBackend(Backend):
     def operations(self, function: Callable[..., Any], *arguments: Any) -> list[str]:
         """Trace the function and list its primitives; a conditional counts as one."""
         return list(_primitives(jax.make_jaxpr(function)(*arguments).jaxpr))
+
+    def process(self) -> tuple[int, int]:
+        """Return (index, number) as KERAS_DISTRIBUTION_* say, or the cluster that runs."""
+        from nadam_suite.backends import jax_scope
+
+        return jax_scope.process()
+
+    def join(self) -> None:
+        """Initialize `jax.distributed`, if KERAS_DISTRIBUTION_* name several processes."""
+        from nadam_suite.backends import jax_scope
+
+        jax_scope.join()
+
+
+def _mesh_of(variable: Any) -> Any:
+    """Return the device mesh that a variable lies on; None for one device, and inside a trace."""
+    value = getattr(variable, "value", variable)
+    sharding = None if isinstance(value, jax.core.Tracer) else getattr(value, "sharding", None)
+    return sharding.mesh if isinstance(sharding, jax.sharding.NamedSharding) else None
 
 
 def _primitives(jaxpr: Any) -> Iterator[str]:

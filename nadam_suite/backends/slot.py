@@ -1,13 +1,14 @@
-"""One model variable together with everything that the optimizer keeps for it."""
+"""What a step reads and writes: model variables, what is kept for each of them, and counters."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
-__all__ = ["HALF_PRECISION", "Slot", "dtype_of", "path_of"]
+__all__ = ["HALF_PRECISION", "Slot", "State", "dtype_of", "path_of"]
 
 HALF_PRECISION = ("bfloat16", "float16")
 
@@ -32,6 +33,8 @@ class Slot:
         variable: The model variable.
         learning_rate: Multiplier of the learning rate, from the parameter rules.
         weight_decay: Multiplier of the weight decay, from the parameter rules.
+        constraint: Constraint of the variable, or None.
+        overwrite: Whether the gradient replaces the variable, as float8 scales ask for.
         momentum: First moment m.
         velocity: Second moment v.
         master: Full-precision copy of a half-precision variable.
@@ -43,16 +46,13 @@ class Slot:
     variable: Any
     learning_rate: float = 1.0
     weight_decay: float = 1.0
+    constraint: Callable[[Any], Any] | None = None
+    overwrite: bool = False
     momentum: Any = None
     velocity: Any = None
     master: Any = None
     accumulator: Any = None
     average: Any = None
-
-    @property
-    def overwrite(self) -> bool:
-        """Whether the gradient replaces the variable, as float8 scales ask for."""
-        return bool(getattr(self.variable, "overwrite_with_gradient", False))
 
     @property
     def frozen(self) -> bool:
@@ -84,6 +84,45 @@ class Slot:
         if self.master is not None:
             self.master.assign(weight)
         self.variable.assign(keras.ops.cast(weight, dtype_of(self.variable)))
+
+
+@dataclasses.dataclass
+class State:
+    """All slots of an optimizer, and its counters; those that the settings do not need are None.
+
+    Args:
+        slots: One for every model variable, in build order.
+        iterations: Number of calls of `apply`.
+        u_product: Running product of u_t.
+        beta_2_product: Running product of beta_2, where it varies.
+        average_count: Number of updates that the averages have seen.
+    """
+
+    slots: list[Slot]
+    iterations: Any
+    u_product: Any = None
+    beta_2_product: Any = None
+    average_count: Any = None
+
+    def variables(self) -> Iterator[Any]:
+        """Yield everything that a step may assign."""
+        for slot in self.slots:
+            yield from (v for name in KEPT if (v := getattr(slot, name)) is not None)
+        yield from (v for name in COUNTERS if (v := getattr(self, name)) is not None)
+
+    def mapped(self, function: Callable[[Any], Any]) -> State:
+        """Return the same state over other copies of its variables."""
+
+        def changed(holder: Any, names: tuple[str, ...]) -> dict[str, Any]:
+            held = {name: getattr(holder, name) for name in names}
+            return {name: function(v) for name, v in held.items() if v is not None}
+
+        slots = [dataclasses.replace(slot, **changed(slot, KEPT)) for slot in self.slots]
+        return dataclasses.replace(self, slots=slots, **changed(self, COUNTERS))
+
+
+KEPT = ("variable", "momentum", "velocity", "master", "accumulator", "average")
+COUNTERS = ("iterations", "u_product", "beta_2_product", "average_count")
 
 
 def compute_dtype(dtype: str) -> str:

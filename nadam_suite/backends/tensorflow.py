@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from nadam_suite.backends.base import Backend
-from nadam_suite.errors import NadamSuiteError
+from nadam_suite.backends.slot import State
+from nadam_suite.backends.tensorflow_replicas import (
+    check_strategy,
+    on_each_replica,
+    run_eagerly,
+)
 
 __all__ = ["TensorFlowBackend"]
 
@@ -17,16 +21,20 @@ __all__ = ["TensorFlowBackend"]
 class TensorFlowBackend(Backend):
     """Adapter of the TensorFlow backend: eager, `tf.function` and XLA."""
 
-    def check_devices(self) -> None:
-        """Refuse several replicas: each would clip and average by its own gradient."""
-        strategy = tf.distribute.get_strategy()
-        if strategy.num_replicas_in_sync > 1:
-            raise NadamSuiteError(
-                "nadam_suite.Nadam trains on one TensorFlow replica. Received: a "
-                f"{type(strategy).__name__} with {strategy.num_replicas_in_sync} replicas. Build "
-                "and fit the model outside of its scope; on JAX, keras.distribution shares out a "
-                "batch."
-            )
+    def check_devices(self, optimizer: Any, variables: Sequence[Any]) -> None:
+        """Refuse an optimizer that was created in another strategy's scope, or in none."""
+        check_strategy(optimizer, variables)
+
+    def on_each_replica(
+        self,
+        state: State,
+        chosen: Sequence[int],
+        gradients: Sequence[Any],
+        shared: Callable[[], Any],
+        step: Callable[[State, Sequence[Any], Any], None],
+    ) -> None:
+        """Sum first, then run the step on every copy of the variables in this process."""
+        on_each_replica(state, chosen, gradients, shared, step)
 
     def call_time_value(self, function: Callable[[], Any], step: Any, dtype: str) -> Any:
         """Return the value of `function`; in a graph it becomes an input of every call.
@@ -64,11 +72,25 @@ class TensorFlowBackend(Backend):
             )
         return gradient
 
-    @contextlib.contextmanager
-    def eagerly(self) -> Iterator[None]:
-        """Leave the graph that is being traced."""
-        with tf.init_scope():
-            yield
+    def eagerly(self, function: Callable[[], None], variables: Sequence[Any]) -> None:
+        """Leave the graph that is being traced, and the replica that traces it."""
+        run_eagerly(function, variables)
+
+    def as_written(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Keep AutoGraph out, which rewrites whatever a user's `tf.function` calls."""
+        return tf.autograph.experimental.do_not_convert(function)
+
+    def process(self) -> tuple[int, int]:
+        """Return (index, number) of this worker as TF_CONFIG says; the chief comes first."""
+        from nadam_suite.backends import tensorflow_scope
+
+        return tensorflow_scope.process()
+
+    def join(self) -> None:
+        """Create the one multi-worker strategy of this process, if TF_CONFIG has several workers."""
+        from nadam_suite.backends import tensorflow_scope
+
+        tensorflow_scope.join()
 
 
 def _capturing_graph(graph: Any) -> Any:

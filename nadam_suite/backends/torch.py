@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nadam_suite.backends.base import Backend
 from nadam_suite.backends.slot import Slot
+from nadam_suite.errors import NadamSuiteError
 
 __all__ = ["TorchBackend"]
 
@@ -130,6 +132,23 @@ class TorchBackend(Backend):
         parts = np.split(state[size:], count) if count else []
         torch.set_rng_state(torch.from_numpy(state[:size].copy()))
         torch.cuda.set_rng_state_all([torch.from_numpy(part.copy()) for part in parts])
+
+    def process(self) -> tuple[int, int]:
+        """Return (0, 1): Keras trains on one device here, whatever started the process."""
+        return 0, 1
+
+    def join(self) -> None:
+        """Refuse a job of several processes: each would train a model of its own.
+
+        Raises:
+            NadamSuiteError: WORLD_SIZE says that there are several processes.
+        """
+        if (count := os.environ.get("WORLD_SIZE", "").strip()) not in {"", "0", "1"}:
+            raise NadamSuiteError(
+                "On the torch backend Keras trains on one device, in one process. Received: "
+                f"WORLD_SIZE={count!r}. Train in one process, or set KERAS_BACKEND to tensorflow or "
+                "jax, where several share a batch."
+            )
 
 
 def _update_group(members: list[Slot], gradients: list[Any], scalars: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from nadam_suite.backends import get_backend
-from nadam_suite.backends.slot import HALF_PRECISION, Slot, compute_dtype, dtype_of
+from nadam_suite.backends.slot import HALF_PRECISION, Slot, State, compute_dtype, dtype_of
 from nadam_suite.optimizers.hyperparameters import is_constant
 from nadam_suite.optimizers.parameter_rules import ParameterRule, explain
 
@@ -53,18 +53,21 @@ class Layout:
     ) -> None:
         rows = explain(rules, variables)
         self.slots = [
-            Slot(index, variable, row.learning_rate, row.weight_decay)
+            Slot(
+                index,
+                variable,
+                row.learning_rate,
+                row.weight_decay,
+                constraint=getattr(variable, "constraint", None),
+                overwrite=bool(getattr(variable, "overwrite_with_gradient", False)),
+            )
             for index, (variable, row) in enumerate(zip(variables, rows, strict=True))
         ]
         self._by_key = dict(zip(keys, self.slots, strict=True))
+        self.state = State(self.slots, iterations=None)
 
-    def fill(self, optimizer: Any) -> tuple[Any, Any, Any]:
-        """Attach the variables that the optimizer has created, and create what is missing.
-
-        Returns:
-            The running product of u, that of beta_2 where it varies, and the number of updates
-            that the averages have seen where there are averages; None where there is no need.
-        """
+    def fill(self, optimizer: Any) -> None:
+        """Attach the variables that the optimizer has created, and create what is missing."""
         self._attach("momentum", optimizer._momentums)
         self._attach("velocity", optimizer._velocities)
         if optimizer.gradient_accumulation_steps:
@@ -72,22 +75,27 @@ class Layout:
         for slot in self.slots:
             if not slot.overwrite and needs_master(dtype_of(slot.variable), optimizer.slot_dtype):
                 slot.master = optimizer.add_variable_from_reference(slot.variable, name="master")
-        one = {"shape": (), "dtype": self.scalar_dtype, "initializer": "ones"}
-        u_product = optimizer.add_variable(name="u_product", **one)
-        beta_2_product = count = None
+        state, one = self.state, {"shape": (), "dtype": self.scalar_dtype, "initializer": "ones"}
+        state.iterations = optimizer._iterations
+        state.u_product = optimizer.add_variable(name="u_product", **one)
         if not is_constant(optimizer.beta_2):
-            beta_2_product = optimizer.add_variable(name="beta_2_product", **one)
+            state.beta_2_product = optimizer.add_variable(name="beta_2_product", **one)
         if optimizer.use_ema:
-            count = optimizer.add_variable(shape=(), dtype="int", name="average_count")
+            state.average_count = optimizer.add_variable(
+                shape=(), dtype="int", name="average_count"
+            )
             self._attach("average", optimizer._model_variables_moving_average)
             self.start_averages()
-        return u_product, beta_2_product, count
 
     def start_averages(self) -> None:
         """Set every average to its variable's value."""
         for slot in self.slots:
             if slot.average is not None:
                 slot.average.assign(get_backend().copy(slot.weight()))
+
+    def averages_exist(self) -> bool:
+        """Return whether an update has entered the averages."""
+        return int(keras.ops.convert_to_numpy(self.state.average_count)) > 0
 
     def select(self, keys: Iterable[Any]) -> list[Slot]:
         """Return the slots of some variables."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from nadam_suite.backends import get_backend
+from nadam_suite.backends import as_written, get_backend
 from nadam_suite.backends.slot import compute_dtype, dtype_of, path_of
 from nadam_suite.optimizers import hyperparameters, settings
 from nadam_suite.optimizers.layout import Layout, state_dtype
@@ -21,7 +22,7 @@ from nadam_suite.optimizers.parameter_rules import (
 )
 from nadam_suite.optimizers.restore import check_weights, replaced, restore_state
 from nadam_suite.optimizers.state import read_store, saved_state
-from nadam_suite.optimizers.step import Step, schedule_counter
+from nadam_suite.optimizers.step import schedule_counter, take_step
 
 __all__ = ["Nadam"]
 
@@ -169,24 +170,26 @@ class Nadam(keras.optimizers.Nadam):
         """Create the optimizer's variables for the model's; a state loaded before is restored."""
         if self.built:
             return
-        get_backend().check_devices()
         variables = list(var_list)
+        get_backend().check_devices(self, variables)
+        get_backend().eagerly(functools.partial(self._build, variables), variables)
+
+    def _build(self, variables: list[Any]) -> None:
         keys = [self._var_key(variable) for variable in variables]
         late_rules = exclusion_rules(variables, [key in self._excluded for key in keys])
         self.parameter_rules = (*self.parameter_rules, *late_rules)
         layout = Layout(variables, keys, self.parameter_rules)
-        with get_backend().eagerly():
-            # The stock build of Nadam would type the product of u after the first variable, and
-            # lose track of it under a wrapper; the one below it is used as it is.
-            super(keras.optimizers.Nadam, self).build(variables)
-            self._momentums, self._velocities = self.add_optimizer_variables(
-                variables, ["momentum", "velocity"]
-            )
-            self._u_product, self._beta_2_product, self._average_count = layout.fill(self)
-            self._layout = layout
-            if self._pending_state is not None:
-                state, self._pending_state = self._pending_state, None
-                restore_state(self, state)
+        # The stock build of Nadam would type the product of u after the first variable, and lose
+        # track of it under a wrapper; the one below it is used as it is.
+        super(keras.optimizers.Nadam, self).build(variables)
+        self._momentums, self._velocities = self.add_optimizer_variables(
+            variables, ["momentum", "velocity"]
+        )
+        layout.fill(self)
+        self._layout = layout
+        if self._pending_state is not None:
+            state, self._pending_state = self._pending_state, None
+            restore_state(self, state)
 
     def add_variable_from_reference(
         self, reference_variable: Any, name: str | None = None, initializer: Any = "zeros"
@@ -225,6 +228,7 @@ class Nadam(keras.optimizers.Nadam):
         """Return what the parameter rules decide, one row per variable, before any training."""
         return explain(self.parameter_rules, variables)
 
+    @as_written
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         """Update the variables, or add the gradients to the running accumulation window.
 
@@ -249,16 +253,14 @@ class Nadam(keras.optimizers.Nadam):
         pairs = settings.matched(grads, trainable_variables)
         self._check_variables_are_known([variable for _, variable in pairs])
         slots = self._layout.select(self._var_key(variable) for _, variable in pairs)
-        with get_backend().no_grad():
-            Step(self, slots, [gradient for gradient, _ in pairs]).run()
-            self._iterations.assign_add(1)
+        take_step(self, [slot.index for slot in slots], [gradient for gradient, _ in pairs])
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Overwrite variables by their averages, as `fit()` does after its last epoch.
 
         Nothing happens without averages, or before the first update: there is no average yet.
         """
-        if not self.use_ema or not self.built or int(self._average_count.value) == 0:
+        if not self.use_ema or not self.built or not self._layout.averages_exist():
             return
         for slot in self._layout.select(self._var_key(variable) for variable in var_list):
             if slot.average is not None:

@@ -48,12 +48,15 @@ def restore_state(optimizer: Any, state: Mapping[str, np.ndarray]) -> None:
     _complete_products(optimizer, state)
     average_message = _reconcile_averages(optimizer, state)
     _check(optimizer, own, state)
-    with get_backend().eagerly():
+
+    def assign() -> None:
         for name, variable in own.items():
             if name in state:
                 variable.assign(state[name])
             elif name.startswith("accumulator"):
                 variable.assign(np.zeros(variable.shape))
+
+    get_backend().eagerly(assign, [slot.variable for slot in slots])
     if optimizer.use_ema and not any(_is_average(name) for name in state):
         optimizer._layout.start_averages()
     for message in (average_message, _dropped_window(own, state)):
@@ -121,7 +124,7 @@ def _complete_products(optimizer: Any, state: dict[str, np.ndarray]) -> None:
         beta_1 = optimizer.beta_1 if is_constant(optimizer.beta_1) else 0.9
         product = u_product_after(updates, beta_1, optimizer.momentum_decay)
         state["u_product"] = np.asarray(product, "float32")
-    if optimizer._beta_2_product is None:
+    if optimizer._layout.state.beta_2_product is None:
         state.pop("beta_2_product", None)
     elif "beta_2_product" not in state:
         state["beta_2_product"] = np.asarray(0.999**updates, "float32")

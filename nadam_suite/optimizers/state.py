@@ -30,14 +30,13 @@ _PER_VARIABLE = ("momentum", "velocity", "accumulator", "average", "master")
 
 def named_state(optimizer: Any) -> Iterator[tuple[str, Any]]:
     """Yield the name and the variable of everything that a built optimizer must keep."""
-    yield "iteration", optimizer._iterations
+    state = optimizer._layout.state
+    yield "iteration", state.iterations
     if isinstance(optimizer._learning_rate, keras.Variable):
         yield "learning_rate", optimizer._learning_rate
-    yield "u_product", optimizer._u_product
-    if optimizer._beta_2_product is not None:
-        yield "beta_2_product", optimizer._beta_2_product
-    if optimizer._average_count is not None:
-        yield "average_count", optimizer._average_count
+    for name in ("u_product", "beta_2_product", "average_count"):
+        if (variable := getattr(state, name)) is not None:
+            yield name, variable
     for slot in optimizer._layout.slots:
         for kind in _PER_VARIABLE:
             if (variable := getattr(slot, kind)) is not None:

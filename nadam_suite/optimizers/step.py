@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from nadam_suite.backends import Backend, get_backend
-from nadam_suite.backends.slot import Slot, dtype_of
+from nadam_suite.backends.slot import Slot, State, dtype_of
 from nadam_suite.optimizers.hyperparameters import current_value, is_constant
 from nadam_suite.optimizers.rule import (
     StepScalars,
@@ -19,7 +19,7 @@ from nadam_suite.optimizers.rule import (
     power_complement,
 )
 
-__all__ = ["Step", "schedule_counter"]
+__all__ = ["schedule_counter", "take_step"]
 
 
 def schedule_counter(optimizer: Any, ahead: int = 0) -> Any:
@@ -37,9 +37,29 @@ def schedule_counter(optimizer: Any, ahead: int = 0) -> Any:
     return counter + ahead * window
 
 
+def take_step(optimizer: Any, chosen: Sequence[int], gradients: Sequence[Any]) -> None:
+    """Sum the gradients over the replicas, then update, or add to the running window.
+
+    Args:
+        optimizer: A built Nadam.
+        chosen: Positions of the variables that have a gradient.
+        gradients: Their gradients, in the same order.
+    """
+
+    def shared() -> Hyperparameters:
+        return Hyperparameters.read(optimizer)
+
+    def run(state: State, sums: Sequence[Any], hyperparameters: Hyperparameters) -> None:
+        Step(optimizer, state, chosen, sums, hyperparameters).run()
+
+    backend = get_backend()
+    with backend.no_grad():
+        backend.on_each_replica(optimizer._layout.state, chosen, gradients, shared, run)
+
+
 @dataclasses.dataclass(frozen=True)
 class Hyperparameters:
-    """The values of one step, read outside of any branch."""
+    """The values of one step, read outside of any branch, once for all replicas."""
 
     learning_rate: Any
     weight_decay: Any
@@ -48,9 +68,9 @@ class Hyperparameters:
     beta_2: Any
 
     @classmethod
-    def read(cls, optimizer: Any, dtype: str) -> Hyperparameters:
+    def read(cls, optimizer: Any) -> Hyperparameters:
         """Read what the optimizer's numbers, schedules and callables say for this step."""
-        now = schedule_counter(optimizer)
+        now, dtype = schedule_counter(optimizer), optimizer._layout.scalar_dtype
 
         def value(name: str, held: Any, counter: Any = now) -> Any:
             return current_value(name, held, counter, optimizer._iterations.value, dtype)
@@ -73,35 +93,45 @@ class Hyperparameters:
 
 
 class Step:
-    """One call of `Nadam.apply`, after the variables are known.
+    """One call of `Nadam.apply` on one replica, after the gradients of all have been summed.
 
     Args:
-        optimizer: A built Nadam.
-        slots: The variables that have a gradient.
+        optimizer: A built Nadam; its settings are read, not its variables.
+        state: The variables of this replica.
+        chosen: Positions of the slots that have a gradient.
         gradients: Their gradients, in the same order.
+        hyperparameters: The values of this step.
     """
 
-    def __init__(self, optimizer: Any, slots: Sequence[Slot], gradients: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        optimizer: Any,
+        state: State,
+        chosen: Sequence[int],
+        gradients: Sequence[Any],
+        hyperparameters: Hyperparameters,
+    ) -> None:
         self.optimizer = optimizer
+        self.state = state
+        self.hyperparameters = hyperparameters
         self.backend: Backend = get_backend()
-        self.slots = list(slots)
-        self.gradients = [self._prepare(s, g) for s, g in zip(slots, gradients, strict=True)]
+        self.slots = [state.slots[index] for index in chosen]
+        self.gradients = [self._prepare(s, g) for s, g in zip(self.slots, gradients, strict=True)]
         self.window = optimizer.gradient_accumulation_steps or 1
-        iteration = self.backend.counter(optimizer._iterations)
+        iteration = self.backend.counter(state.iterations)
         self.iteration = iteration
         self.update_number = iteration // self.window + 1
         self.dtype = optimizer._layout.scalar_dtype
 
     def run(self) -> None:
-        """Update, or add to the running window."""
-        self.hyperparameters = Hyperparameters.read(self.optimizer, self.dtype)
+        """Update, or add to the running window; and count."""
         if self.window == 1:
             self._update()
-            return
-        layout = self.optimizer._layout
-        touched = [*self.optimizer.variables, *(slot.variable for slot in layout.slots)]
-        ends = (self.iteration + 1) % self.window == 0
-        self.backend.conditional(ends, self._update, self._accumulate, touched)
+        else:
+            ends = (self.iteration + 1) % self.window == 0
+            touched = list(self.state.variables())
+            self.backend.conditional(ends, self._update, self._accumulate, touched)
+        self.state.iterations.assign_add(1)
 
     def _prepare(self, slot: Slot, gradient: Any) -> Any:
         """Return a dense, unscaled gradient in the type of the arithmetic."""
@@ -133,7 +163,7 @@ class Step:
         if self.optimizer.use_ema:
             self._update_averages()
         if self.window > 1:
-            for slot in self.optimizer._layout.slots:
+            for slot in self.state.slots:
                 accumulated = keras.ops.convert_to_tensor(slot.accumulator)
                 slot.accumulator.assign(keras.ops.zeros_like(accumulated))
 
@@ -146,7 +176,7 @@ class Step:
             return []
         present = {slot.index for slot in self.slots}
         left = []
-        for slot in self.optimizer._layout.slots:
+        for slot in self.state.slots:
             if slot.index not in present and not slot.overwrite:
                 total = keras.ops.convert_to_tensor(slot.accumulator)
                 came = self.backend.flag(keras.ops.any(keras.ops.not_equal(total, 0.0)))
@@ -180,20 +210,19 @@ class Step:
         slots = [slot for slot, _, _ in moving]
         weights = self.backend.update(slots, [g for _, g, _ in moving], scalars, rule)
         for slot, weight in zip(slots, weights, strict=True):
-            constraint = getattr(slot.variable, "constraint", None)
-            new = weight if constraint is None else constraint(weight)
+            new = weight if slot.constraint is None else slot.constraint(weight)
             if slot.index in flags:
                 new = self.backend.select(flags[slot.index], new, before[slot.index])
             slot.write(new)
 
     def _scalars(self) -> StepScalars:
         """Return the scalars of this update, and advance the running products."""
-        opt, h, backend = self.optimizer, self.hyperparameters, self.backend
+        opt, state, h, backend = self.optimizer, self.state, self.hyperparameters, self.backend
         t = backend.scalar(self.update_number, self.dtype)
         u_t = momentum_schedule(h.beta_1, t, opt.momentum_decay, backend.math)
         u_next = momentum_schedule(h.next_beta_1, t + 1.0, opt.momentum_decay, backend.math)
-        u_product = backend.scalar(opt._u_product, self.dtype) * u_t
-        opt._u_product.assign(u_product)
+        u_product = backend.scalar(state.u_product, self.dtype) * u_t
+        state.u_product.assign(u_product)
         corrections = 1.0 - u_product, 1.0 - u_product * u_next
         if opt.momentum_decay is None and is_constant(opt.beta_1):
             # The product is a power here, whose complement does not cancel for a beta_1 near one.
@@ -203,8 +232,8 @@ class Step:
         if is_constant(opt.beta_2):
             velocity_correction = power_complement(h.beta_2, t, backend.math)
         else:
-            beta_2_product = backend.scalar(opt._beta_2_product, self.dtype) * h.beta_2
-            opt._beta_2_product.assign(beta_2_product)
+            beta_2_product = backend.scalar(state.beta_2_product, self.dtype) * h.beta_2
+            state.beta_2_product.assign(beta_2_product)
             velocity_correction = 1.0 - beta_2_product
         decay = None if h.weight_decay is None else h.learning_rate * h.weight_decay
         return StepScalars(
@@ -238,8 +267,8 @@ class Step:
     def _update_averages(self) -> None:
         """Average every variable once per real update, and overwrite it where that is asked for."""
         opt, backend = self.optimizer, self.backend
-        is_first = backend.counter(opt._average_count) == 0
-        for slot in opt._layout.slots:
+        is_first = backend.counter(self.state.average_count) == 0
+        for slot in self.state.slots:
             if slot.average is None:
                 continue
             weight = slot.weight()
@@ -250,7 +279,7 @@ class Step:
             if opt.ema_overwrite_frequency is not None and not slot.frozen:
                 due = self.update_number % opt.ema_overwrite_frequency == 0
                 slot.write(backend.select(due, average, weight))
-        opt._average_count.assign_add(1)
+        self.state.average_count.assign_add(1)
 
 
 def _merge(slot: Slot, gradient: Any) -> Any:
