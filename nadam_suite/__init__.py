@@ -19,6 +19,7 @@ if typing.TYPE_CHECKING:
         load_config,
         save_config,
     )
+    from nadam_suite.distribution import training_scope
     from nadam_suite.optimizers import (
         Nadam,
         ParameterRule,
@@ -43,10 +44,12 @@ __all__ = [
     "nadamw",
     "no_decay",
     "save_config",
+    "training_scope",
 ]
 
 _CONFIG = ("NadamConfig", "TrainConfig", "list_presets", "load_config", "save_config")
 _HOMES = {name: "config" if name in _CONFIG else "optimizers" for name in __all__}
+_HOMES["training_scope"] = "distribution"
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -9,12 +9,13 @@ and which arithmetic the few scalars of a step deserve.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from nadam_suite.backends.scope import Sharing
 from nadam_suite.backends.slot import Slot, State
 
 __all__ = ["Backend", "TensorMath"]
@@ -132,6 +133,25 @@ class Backend:
         """
         raise NotImplementedError
 
+    def plain_strategy(self, kind: str, replicas: int) -> Any:
+        """Return what the framework itself offers for several replicas; it has a `scope()`.
+
+        `nadam_suite.doctor` tries stock Keras with it.
+
+        Args:
+            kind: "replicas", "central" (TensorFlow's CentralStorageStrategy) or "workers".
+            replicas: Their number on this machine.
+        """
+        raise NotImplementedError
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that the framework compiles at its first call."""
+        return function
+
+    def everywhere(self, flag: Any) -> Any:
+        """Return whether a flag that each replica has computed for itself is true on all."""
+        return flag
+
     def as_written(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that no tracer rewrites: its Python branches stay Python's."""
         return function
@@ -194,3 +214,32 @@ class Backend:
             ArgumentError: The environment is malformed.
             NadamSuiteError: Devices are open already, or this backend trains in one process only.
         """
+
+    def split_cpu(self, count: int) -> bool:
+        """Make the CPU look like `count` devices; return whether it does.
+
+        Frameworks allow that until they open their devices.
+        """
+        return count <= 1
+
+    def open_scope(
+        self,
+        strategy: str,
+        *,
+        devices: int | Sequence[str] | None = None,
+        layout: Mapping[str, Any] | None = None,
+        model_devices: int | None = None,
+    ) -> Sharing:
+        """Decide how to share out a training, and create what that takes.
+
+        Args:
+            strategy: One of `nadam_suite.backends.scope.STRATEGIES`.
+            devices: Number or names of the devices; None takes all that the strategy can use.
+            layout: Of "model_parallel": patterns of variable paths, to the axes to divide.
+            model_devices: Of "model_parallel": number of devices that share one model.
+
+        Raises:
+            ArgumentError: The strategy is not possible on this backend or machine.
+            NadamSuiteError: The cluster of the environment cannot be joined.
+        """
+        raise NotImplementedError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from nadam_suite.backends.base import Backend
+from nadam_suite.backends.scope import Sharing
 
 __all__ = ["JaxBackend"]
 
@@ -74,6 +75,11 @@ class JaxBackend(Backend):
         for variable, value in zip(variables, new_values, strict=True):
             variable.assign(value)
 
+    def plain_strategy(self, kind: str, replicas: int) -> Any:
+        """Return a stock distribution of the batch over the first devices of the CPU."""
+        devices = keras.distribution.list_devices("cpu")[:replicas]
+        return keras.distribution.DataParallel(devices=devices)
+
     def densify(self, gradient: Any) -> Any:
         """Turn a sparse gradient into rows that add up."""
         return gradient.todense() if hasattr(gradient, "todense") else gradient
@@ -97,6 +103,25 @@ class JaxBackend(Backend):
         from nadam_suite.backends import jax_scope
 
         jax_scope.join()
+
+    def split_cpu(self, count: int) -> bool:
+        """Set the number of devices that JAX makes of the CPU."""
+        from nadam_suite.backends import jax_scope
+
+        return jax_scope.split_cpu(count)
+
+    def open_scope(
+        self,
+        strategy: str,
+        *,
+        devices: int | Sequence[str] | None = None,
+        layout: Mapping[str, Any] | None = None,
+        model_devices: int | None = None,
+    ) -> Sharing:
+        """Create a `keras.distribution`."""
+        from nadam_suite.backends import jax_scope
+
+        return jax_scope.open_scope(strategy, devices, layout, model_devices)
 
 
 def _mesh_of(variable: Any) -> Any:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from nadam_suite.backends.base import Backend
+from nadam_suite.backends.scope import Sharing
 from nadam_suite.backends.slot import State
 from nadam_suite.backends.tensorflow_replicas import (
     check_strategy,
+    everywhere,
     on_each_replica,
     run_eagerly,
 )
@@ -76,6 +78,23 @@ class TensorFlowBackend(Backend):
         """Leave the graph that is being traced, and the replica that traces it."""
         run_eagerly(function, variables)
 
+    def plain_strategy(self, kind: str, replicas: int) -> Any:
+        """Return a stock strategy over the first devices of the CPU."""
+        devices = [f"CPU:{index}" for index in range(replicas)]
+        if kind == "workers":
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        if kind == "central":
+            return tf.distribute.experimental.CentralStorageStrategy(devices, devices[0])
+        return tf.distribute.MirroredStrategy(devices)
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a `tf.function`."""
+        return tf.function(function)
+
+    def everywhere(self, flag: Any) -> Any:
+        """Count the replicas on which it is false; a call outside of replicas speaks for all."""
+        return everywhere(flag)
+
     def as_written(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Keep AutoGraph out, which rewrites whatever a user's `tf.function` calls."""
         return tf.autograph.experimental.do_not_convert(function)
@@ -87,10 +106,29 @@ class TensorFlowBackend(Backend):
         return tensorflow_scope.process()
 
     def join(self) -> None:
-        """Create the one multi-worker strategy of this process, if TF_CONFIG has several workers."""
+        """Create the multi-worker strategy of this process, if TF_CONFIG has several workers."""
         from nadam_suite.backends import tensorflow_scope
 
         tensorflow_scope.join()
+
+    def split_cpu(self, count: int) -> bool:
+        """Make logical devices of the CPU."""
+        from nadam_suite.backends import tensorflow_scope
+
+        return tensorflow_scope.split_cpu(count)
+
+    def open_scope(
+        self,
+        strategy: str,
+        *,
+        devices: int | Sequence[str] | None = None,
+        layout: Mapping[str, Any] | None = None,
+        model_devices: int | None = None,
+    ) -> Sharing:
+        """Create a strategy of `tf.distribute`."""
+        from nadam_suite.backends import tensorflow_scope
+
+        return tensorflow_scope.open_scope(strategy, devices)
 
 
 def _capturing_graph(graph: Any) -> Any:

@@ -15,9 +15,9 @@ import keras
 import tensorflow as tf
 
 from nadam_suite.backends.slot import State, path_of
-from nadam_suite.errors import NadamSuiteError
+from nadam_suite.errors import ArgumentError
 
-__all__ = ["check_strategy", "on_each_replica", "run_eagerly", "strategy_of"]
+__all__ = ["check_strategy", "everywhere", "on_each_replica", "run_eagerly", "strategy_of"]
 
 
 def strategy_of(variable: Any) -> Any:
@@ -32,13 +32,21 @@ def check_strategy(optimizer: Any, variables: Sequence[Any]) -> None:
     """Refuse an optimizer whose variables would live under another strategy than the model's.
 
     Raises:
-        NadamSuiteError: Model and optimizer were not created in the same scope.
+        ArgumentError: Model and optimizer were not created in the same scope, or the slots are of
+            a type that the strategy cannot create.
     """
-    own = strategy_of(optimizer._iterations)
+    own = strategy_of(optimizer.variables[0])  # its counter, which exists before it is built
+    workers = isinstance(own, tf.distribute.MultiWorkerMirroredStrategy)
+    if workers and optimizer.slot_dtype == "bfloat16":
+        raise ArgumentError(
+            "Argument `slot_dtype` must not be bfloat16 under MultiWorkerMirroredStrategy, whose "
+            "workers cannot send each other bfloat16 variables. Received: slot_dtype='bfloat16'. "
+            "Leave it out, or train on JAX."
+        )
     for variable in variables:
         if (strategy := strategy_of(variable)) is not own:
-            raise NadamSuiteError(
-                "The optimizer must be created in the strategy scope of its model. Received: an "
+            raise ArgumentError(
+                "Model and optimizer must be created in the same strategy scope. Received: an "
                 f"optimizer of {_shown(own)} for the variable {path_of(variable)!r} of "
                 f"{_shown(strategy)}. Create and compile both inside `with strategy.scope():`."
             )
@@ -86,6 +94,15 @@ def on_each_replica(
         context.merge_call(
             lambda strategy, sums: _on_copies(strategy, sums, state, shared, step), args=(summed,)
         )
+
+
+def everywhere(flag: Any) -> Any:
+    """See `Backend.everywhere`."""
+    context = tf.distribute.get_replica_context()
+    if context is None or not tf.distribute.has_strategy():
+        return flag
+    wrong = tf.cast(tf.logical_not(flag), tf.float32)
+    return tf.equal(context.all_reduce(tf.distribute.ReduceOp.SUM, wrong), 0.0)
 
 
 def _on_copies(
@@ -139,7 +156,7 @@ def _undistributed(gradients: Sequence[Any]) -> Sequence[Any]:
     """Return the gradients of a call outside of `strategy.run`, which all replicas share."""
     for gradient in gradients:
         if isinstance(gradient, tf.distribute.DistributedValues):
-            raise NadamSuiteError(
+            raise ArgumentError(
                 "Argument `grads` of a call outside of `strategy.run` must be plain tensors, the "
                 f"same for all replicas. Received: {type(gradient).__name__}. Call "
                 "`optimizer.apply` inside of the function that `strategy.run` runs; it sums them."

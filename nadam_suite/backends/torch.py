@@ -6,7 +6,7 @@ import collections
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,8 +15,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nadam_suite.backends.base import Backend
+from nadam_suite.backends.scope import Sharing
 from nadam_suite.backends.slot import Slot
-from nadam_suite.errors import NadamSuiteError
+from nadam_suite.errors import ArgumentError, NadamSuiteError
 
 __all__ = ["TorchBackend"]
 
@@ -146,9 +147,28 @@ class TorchBackend(Backend):
         if (count := os.environ.get("WORLD_SIZE", "").strip()) not in {"", "0", "1"}:
             raise NadamSuiteError(
                 "On the torch backend Keras trains on one device, in one process. Received: "
-                f"WORLD_SIZE={count!r}. Train in one process, or set KERAS_BACKEND to tensorflow or "
-                "jax, where several share a batch."
+                f"WORLD_SIZE={count!r}. Train in one process, or set KERAS_BACKEND to tensorflow "
+                "or jax, where several share a batch."
             )
+
+    def open_scope(
+        self,
+        strategy: str,
+        *,
+        devices: int | Sequence[str] | None = None,
+        layout: Mapping[str, Any] | None = None,
+        model_devices: int | None = None,
+    ) -> Sharing:
+        """Keep to the one device that Keras has chosen."""
+        self.join()
+        if strategy in {"auto", "none"} and devices in (None, 1):
+            return Sharing("none")
+        asked = f"strategy={strategy!r}, devices={devices!r}"
+        raise ArgumentError(
+            'Argument `strategy` must be "auto" or "none" on the torch backend, and `devices` 1: '
+            f"Keras trains on one device there. Received: {asked}. Set KERAS_BACKEND to tensorflow "
+            "or jax, where several devices share a batch."
+        )
 
 
 def _update_group(members: list[Slot], gradients: list[Any], scalars: Any) -> list[Any]:

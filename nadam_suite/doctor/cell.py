@@ -31,6 +31,7 @@ class Subject:
     Args:
         name: "stock" or "ours".
         optimizer: The Nadam class; called with the arguments of its constructor.
+        loss_scaling: The wrapper for loss scaling; called with an optimizer.
         resumable_fit: Trains a model, or goes on with a training that was cut, with the callback
             meant for it. Called with the model, a folder, x, y, and the other callbacks; see
             `nadam_suite.doctor.subjects`.
@@ -38,6 +39,7 @@ class Subject:
 
     name: str
     optimizer: Callable[..., Any]
+    loss_scaling: Callable[..., Any]
     resumable_fit: Callable[..., None]
 
 

@@ -19,7 +19,7 @@ from nadam_suite.doctor.subjects import ours, stock
 from nadam_suite.doctor.table import select
 from nadam_suite.errors import ArgumentError
 
-__all__ = ["observe", "run_cells"]
+__all__ = ["observe", "observed", "run_cells"]
 
 _LOGGERS = ("tensorflow", "absl", "jax")
 _WIDTH = 200
@@ -85,9 +85,14 @@ def run_cells(
 
 def observe(cell: Cell, subject: Subject) -> Observation:
     """Run one probe; an exception counts as a broken promise, and is what was seen."""
+    return observed(lambda: cell.probe(subject))
+
+
+def observed(trial: Callable[[], Observation]) -> Observation:
+    """Run anything that observes, as `observe` runs a cell's probe."""
     with _left_as_it_was():
         try:
-            seen = cell.probe(subject)
+            seen = trial()
         except Exception as error:  # noqa: BLE001 - how a promise breaks is what is asked for
             seen = Observation(False, f"{type(error).__name__}: {error}")
     lines = seen.detail.strip().splitlines() or [""]

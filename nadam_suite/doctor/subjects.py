@@ -12,18 +12,20 @@ import numpy as np
 from nadam_suite.callbacks import TrainingState
 from nadam_suite.doctor.cell import Subject
 from nadam_suite.optimizers import Nadam
+from nadam_suite.precision import DynamicLossScaleOptimizer
 
 __all__ = ["ours", "stock"]
 
 
 def stock() -> Subject:
     """Return Keras' own Nadam, resumed by `keras.callbacks.BackupAndRestore`."""
-    return Subject("stock", keras.optimizers.Nadam, _stock_fit)
+    wrapper = keras.optimizers.LossScaleOptimizer
+    return Subject("stock", keras.optimizers.Nadam, wrapper, _stock_fit)
 
 
 def ours() -> Subject:
     """Return this package's Nadam, resumed by `nadam_suite.callbacks.TrainingState`."""
-    return Subject("ours", Nadam, _our_fit)
+    return Subject("ours", Nadam, DynamicLossScaleOptimizer, _our_fit)
 
 
 def _stock_fit(

@@ -13,6 +13,7 @@ from nadam_suite.doctor.probes import (
     exclusions,
     gradients,
     precision,
+    replicas,
     states,
 )
 from nadam_suite.errors import ArgumentError
@@ -22,9 +23,9 @@ __all__ = ["CELLS", "MEASURED_WITH", "select"]
 MEASURED_WITH = "Keras 3.15.1"  # the release whose defects `stock_holds_on` of the cells tells
 
 
-def _order(cell: Cell) -> tuple[bool, int]:
-    """Sort K7 before K16, and the rows named K before those named D."""
-    return cell.row[0] != "K", int(cell.row[1:])
+def _order(cell: Cell) -> tuple[int, int]:
+    """Sort K7 before K16, and the rows named K before those named D, and R at the end."""
+    return "KDR".index(cell.row[0]), int(cell.row[1:])
 
 
 CELLS: tuple[Cell, ...] = tuple(
@@ -38,6 +39,7 @@ CELLS: tuple[Cell, ...] = tuple(
             *configs.CELLS,
             *states.CELLS,
             *costs.CELLS,
+            *replicas.CELLS,
         ),
         key=_order,
     )

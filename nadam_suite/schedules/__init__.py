@@ -8,6 +8,7 @@ from nadam_suite.schedules.plan import (
     parse_duration,
     resolve_duration,
 )
+from nadam_suite.schedules.scaling import scale_learning_rate
 from nadam_suite.schedules.warmup import Constant, WarmupCosine, WarmupLinear
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "format_duration",
     "parse_duration",
     "resolve_duration",
+    "scale_learning_rate",
 ]

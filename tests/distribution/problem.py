@@ -1,0 +1,1 @@
+from tests.distribution.jax_problem import *  # noqa

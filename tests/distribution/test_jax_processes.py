@@ -1,0 +1,44 @@
+"""JAX: two processes of `jax.distributed` train as one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.distribution.cluster import run_cluster
+from tests.distribution.comparing import assert_equal_training
+from tests.distribution.test_jax_agreement import FOUR_DEVICES, WORKER
+from tests.processes import installed, run_python
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.slow,
+    pytest.mark.multi_device,
+    pytest.mark.skipif(not installed("jax"), reason="jax is not installed: pip install jax"),
+]
+NAMES = ("defaults", "callable", "together", "mixed_float16")
+MEMBER = "from tests.distribution.jax_process import main\nmain(*sys.argv[1:])"
+TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What two processes with two devices each end with, and what one device does."""
+    where = tmp_path_factory.mktemp("processes")
+    names = ",".join(NAMES)
+    run_python(WORKER, "train", str(where), names, "one", backend="jax", **FOUR_DEVICES)
+    run_cluster(MEMBER, str(where), names, backend="jax", timeout=150, **TWO_DEVICES)
+    return where
+
+
+@pytest.mark.parametrize("process", [0, 1])
+@pytest.mark.parametrize("setup", ["data", "model-2x2"])
+@pytest.mark.parametrize("name", NAMES)
+def test_processes_train_as_one_device(folder, name, setup, process):
+    """Both end with the weights and the state of one device on the same global batches.
+
+    The processes' callables name different rates; that of the first is taken by both.
+    """
+    one = dict(np.load(folder / f"{name}-one.npz"))
+    several = dict(np.load(folder / f"{name}-{setup}-of-{process}.npz"))
+    assert_equal_training(several, one)
