@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from nadam_suite.backends.slot import State, path_of
+from nadam_suite.backends.tensorflow_batches import shares
 from nadam_suite.errors import ArgumentError
 
 __all__ = ["check_strategy", "everywhere", "on_each_replica", "run_eagerly", "strategy_of"]
@@ -140,7 +141,8 @@ def _summed(
         None if slot.overwrite else tf.cast(gradient, slot.compute_dtype)
         for slot, gradient in zip(slots, gradients, strict=True)
     ]
-    sums = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, [g for g in wide if g is not None]))
+    own = shares(context.strategy, [gradient for gradient in wide if gradient is not None])
+    sums = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, own))
     return [
         _largest(context, gradient) if slot.overwrite else next(sums)
         for slot, gradient in zip(slots, gradients, strict=True)

@@ -17,6 +17,7 @@ from nadam_suite.backends.scope import (
     one_process_only,
     several_processes_only,
 )
+from nadam_suite.backends.tensorflow_batches import CountsExamples
 from nadam_suite.errors import ArgumentError, NadamSuiteError
 
 __all__ = [
@@ -123,7 +124,16 @@ def open_scope(strategy: str, devices: int | Sequence[str] | None) -> Sharing:
         native = _open_tpu()
         return _sharing(kind, "the cores of the TPU", native)
     names = _names(devices)
-    return _sharing(kind, listed(names), MirroredStrategy(names))
+    return _sharing(kind, listed(names), _mirrored(tuple(names)))
+
+
+@functools.cache
+def _mirrored(names: tuple[str, ...]) -> MirroredStrategy:
+    """Return one strategy per choice of devices: two would number their collectives alike.
+
+    TensorFlow takes a sum of the second one for a sum of the first, and refuses its shape.
+    """
+    return MirroredStrategy(names)
 
 
 def _sharing(kind: str, names: str, native: Any, workers: int = 1, worker: int = 0) -> Sharing:
@@ -202,7 +212,7 @@ def _open_tpu() -> Any:
     return tf.distribute.TPUStrategy(resolver)
 
 
-class MirroredStrategy(tf.distribute.MirroredStrategy):
+class MirroredStrategy(CountsExamples, tf.distribute.MirroredStrategy):
     """The stock strategy, but a first batch that the replicas share unevenly builds a model.
 
     Keras learns the shapes of a batch by taking the mean of its parts, whatever their sizes, and
@@ -225,7 +235,7 @@ class MirroredStrategy(tf.distribute.MirroredStrategy):
         return stock(reduce_op, value, axis)
 
 
-class MultiWorkerMirroredStrategy(tf.distribute.MultiWorkerMirroredStrategy):
+class MultiWorkerMirroredStrategy(CountsExamples, tf.distribute.MultiWorkerMirroredStrategy):
     """The stock strategy, but `reduce` takes structures and scalars, as Keras' `fit` hands over.
 
     Keras builds a model from the first batch by reducing the tuple (x, y) at once, and takes the

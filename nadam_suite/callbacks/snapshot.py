@@ -76,8 +76,13 @@ def read(path: Path) -> Snapshot:
 
 
 def take(variables: Sequence[Any]) -> tuple[list[np.ndarray], list[str]]:
-    """Return the values of Keras variables, and their paths."""
-    arrays = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+    """Return the values of Keras variables, and their paths.
+
+    Under a TensorFlow strategy all processes must call this: metrics are summed up by reading.
+    """
+    # By way of a tensor: a variable of several replicas is no array, nor makes one.
+    tensors = (keras.ops.convert_to_tensor(variable) for variable in variables)
+    arrays = [np.array(keras.ops.convert_to_numpy(tensor)) for tensor in tensors]
     # NumPy files know no bfloat16; float32 holds each of its values.
     arrays = [a if a.dtype.kind in "biufc" else a.astype("float32") for a in arrays]
     return arrays, [variable.path for variable in variables]

@@ -46,6 +46,9 @@ class TrainingState(keras.callbacks.Callback):
     a restore must begin at batch `skip_batches` of the first epoch. TensorFlow builds the metrics
     at the first batch; evaluate one before such a `fit()`, or that epoch's metrics cover its rest.
 
+    Of the processes of one training only the chief writes. All of them restore, so that all must
+    see the folder.
+
     Args:
         folder: Where the state lies; created if it is missing.
         save_every_epochs: Epochs between two states, >= 1. The last epoch is always saved.
@@ -228,6 +231,8 @@ class TrainingState(keras.callbacks.Callback):
         random = get_backend().random_state()
         arrays["random"] = [] if random is None else [random]
         paths = {group: names for group, (_, names) in taken.items()}
+        if get_backend().process()[0] != 0:
+            return  # but the values were read: some are summed up over all processes by reading
         self.folder.mkdir(parents=True, exist_ok=True)
         Snapshot(header, arrays, paths).write(self.path)
 

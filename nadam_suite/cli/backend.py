@@ -5,23 +5,27 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib.util
+import json
 import os
 import sys
+from pathlib import Path
 
 from nadam_suite.cli.guard import missing
 from nadam_suite.cli.quiet import defaults, muted
 from nadam_suite.errors import ArgumentError
 
-__all__ = ["BACKENDS", "load_backend"]
+__all__ = ["BACKENDS", "configured_backend", "load_backend", "open_devices"]
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
-def load_backend(backend: str | None = None) -> None:
+def load_backend(backend: str | None = None, *, trains: bool = False) -> None:
     """Choose the backend, check that it is installed, and import Keras on it.
 
     Args:
         backend: What `--backend` says; None keeps KERAS_BACKEND, or what Keras is set to.
+        trains: Join the other workers, if the environment says that this process is one of several,
+            and leave the devices for `open_devices`, which knows how many the config wants.
 
     Raises:
         ArgumentError: There is no such backend, or Keras runs on another one already.
@@ -32,19 +36,75 @@ def load_backend(backend: str | None = None) -> None:
     with muted() if mutes else contextlib.nullcontext():
         import keras
 
-        # The first loads TensorFlow also where it is not the backend, the second opens the device;
-        # both have something to say.
+        if trains:  # before anything opens a device
+            from nadam_suite.backends import get_backend
+
+            get_backend().join()
+        # It loads TensorFlow also where it is not the backend, which has something to say.
         keras.utils.set_random_seed(0)
+    if not trains:
+        open_devices()
+
+
+def open_devices(number: int = 1) -> None:
+    """Open the backend's devices, which have something to say.
+
+    Args:
+        number: Devices that the CPU should look like, if it can still be divided.
+    """
+    with muted() if defaults() else contextlib.nullcontext():
+        import keras
+
+        if number > 1:
+            from nadam_suite.backends import get_backend
+
+            get_backend().split_cpu(number)
         keras.ops.convert_to_tensor(0.0)
+
+
+def configured_backend(backend: str | None = None) -> str:
+    """Return the backend that Keras would run on, checked, without importing Keras.
+
+    Args:
+        backend: What `--backend` says; None is KERAS_BACKEND, or what Keras is set to.
+
+    Raises:
+        ArgumentError: There is no such backend.
+        MissingExtraError: It is not installed.
+    """
+    if (chosen := _checked(backend)) is not None:
+        return chosen
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    try:
+        return str(json.loads((home / "keras.json").read_text("utf-8"))["backend"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return BACKENDS[0]  # Keras' own default
 
 
 def _choose(backend: str | None) -> None:
     """Set KERAS_BACKEND to what is wanted, checked."""
+    wanted = _checked(backend)
+    if wanted is None:
+        return
+    if "keras" in sys.modules:
+        import keras
+
+        if keras.backend.backend() != wanted:
+            key = "KERAS_BACKEND" if backend is None else "--backend"
+            raise ArgumentError(
+                f"Argument `{key}` must be {keras.backend.backend()!r} here, on which Keras runs "
+                f"already. Received: {key}={wanted!r}. Start a new process."
+            )
+    os.environ["KERAS_BACKEND"] = wanted
+
+
+def _checked(backend: str | None) -> str | None:
+    """Return what is wanted, or None if nothing says so."""
     key, wanted = "--backend", backend
     if wanted is None:
         key, wanted = "KERAS_BACKEND", os.environ.get("KERAS_BACKEND") or None
     if wanted is None:
-        return
+        return None
     if wanted not in BACKENDS:
         near = difflib.get_close_matches(wanted, BACKENDS, 1)
         raise ArgumentError(
@@ -53,12 +113,4 @@ def _choose(backend: str | None) -> None:
         )
     if importlib.util.find_spec(wanted) is None:
         raise missing(wanted)
-    if "keras" in sys.modules:
-        import keras
-
-        if keras.backend.backend() != wanted:
-            raise ArgumentError(
-                f"Argument `{key}` must be {keras.backend.backend()!r} here, on which Keras runs "
-                f"already. Received: {key}={wanted!r}. Start a new process."
-            )
-    os.environ["KERAS_BACKEND"] = wanted
+    return wanted

@@ -16,7 +16,7 @@ from rich.text import Text
 from nadam_suite.cli.interrupt import Interrupt
 from nadam_suite.errors import MissingExtraError, NadamSuiteError
 
-__all__ = ["guarded", "missing"]
+__all__ = ["advice", "guarded", "missing", "say"]
 
 _REFUSED, _INTERRUPTED = 2, 130
 _EXTRAS = {"jax": "nadam_suite[jax]", "torch": "nadam_suite[torch]", "tensorflow": "tensorflow"}
@@ -42,18 +42,18 @@ def guarded(*, debug: bool = False, resumable: bool = False) -> Iterator[Interru
         except NadamSuiteError as error:
             if debug:
                 raise
-            _say("Error: ", "bold red", str(error))
+            say("Error: ", "bold red", str(error))
             raise typer.Exit(_REFUSED) from None
         except ModuleNotFoundError as error:
             extra = _EXTRAS.get((error.name or "").partition(".")[0])
             if debug or extra is None:
                 raise
-            _say("Error: ", "bold red", str(missing(error.name or "")))
+            say("Error: ", "bold red", str(missing(error.name or "")))
             raise typer.Exit(_REFUSED) from None
         except KeyboardInterrupt:
             if debug:
                 raise
-            _say("Interrupted. ", "bold yellow", _advice() if resumable else "")
+            say("Interrupted. ", "bold yellow", advice() if resumable else "")
             raise typer.Exit(_INTERRUPTED) from None
 
 
@@ -65,14 +65,15 @@ def missing(backend: str) -> MissingExtraError:
     )
 
 
-def _advice() -> str:
+def advice() -> str:
     """Return how to go on; the epoch that was cut is trained again from its beginning."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
     command = shlex.join(["nadam-suite", *arguments, "--resume"])
     return f"All finished epochs are kept. Go on with:\n  {command}"
 
 
-def _say(head: str, style: str, message: str) -> None:
+def say(head: str, style: str, message: str) -> None:
+    """Write a message to stderr, its head in a style."""
     text = Text.assemble((head, style), message)
     # Not wrapped: paths and commands are there to be copied.
     Console(stderr=True, highlight=False).print(text, soft_wrap=True)
@@ -81,4 +82,4 @@ def _say(head: str, style: str, message: str) -> None:
 def _show_warning(message: Any, *details: Any) -> None:
     """Show a warning as one paragraph, without the line of source that it came from."""
     del details
-    _say("Warning: ", "yellow", str(message))
+    say("Warning: ", "yellow", str(message))

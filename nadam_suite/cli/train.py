@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from nadam_suite.cli.backend import load_backend
+from nadam_suite.cli.backend import load_backend, open_devices
 from nadam_suite.cli.interrupt import Interrupt
 
 if TYPE_CHECKING:
@@ -38,19 +38,29 @@ def train(
         resume: Go on with the run in it.
         backend: Framework, or None for the one that Keras is set to.
     """
-    load_backend(backend)
+    load_backend(backend, trains=True)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # modules that a config names
 
+    from nadam_suite.backends import get_backend
     from nadam_suite.cli.progress import Progress
     from nadam_suite.cli.sources import train_config_of
     from nadam_suite.experiment import run_training
 
-    console = Console(highlight=False)
     config = train_config_of(source, overrides)
+    devices = config.distribution.devices
+    open_devices(devices if isinstance(devices, int) else 1)
+    # Of several workers the chief speaks for all.
+    console = Console(highlight=False, quiet=get_backend().process()[0] != 0)
     progress = Progress(console, interrupt.check)
     try:
-        result = run_training(config, output=output, resume=resume, callbacks=[progress])
+        result = run_training(
+            config,
+            output=output,
+            resume=resume,
+            callbacks=[progress],
+            tell=lambda line: console.print(line, soft_wrap=True),
+        )
     finally:
         progress.close()
     _show(console, result)

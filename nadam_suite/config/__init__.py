@@ -11,6 +11,7 @@ from nadam_suite.config.callback_config import (
     TerminateOnNaNConfig,
 )
 from nadam_suite.config.compare import ABSENT, Change, diff, fingerprint
+from nadam_suite.config.distribution_config import DistributionConfig
 from nadam_suite.config.files import load_config, read_table, save_config
 from nadam_suite.config.nadam_config import NadamConfig, ParameterRuleConfig
 from nadam_suite.config.overrides import apply_overrides
@@ -24,6 +25,7 @@ __all__ = [
     "CallbackConfig",
     "Change",
     "Config",
+    "DistributionConfig",
     "EarlyStoppingConfig",
     "NadamConfig",
     "ParameterRuleConfig",

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from nadam_suite.config import faults, migrations
 from nadam_suite.config.base import Config
 from nadam_suite.config.callback_config import Callback
+from nadam_suite.config.distribution_config import DistributionConfig
 from nadam_suite.config.nadam_config import NadamConfig
 from nadam_suite.config.schedule_config import ScheduleConfig
 from nadam_suite.schedules.plan import TrainingPlan
@@ -86,10 +87,13 @@ class TrainConfig(Config):
         schedule: A `ScheduleConfig` without a peak, which is the optimizer's learning rate, or
             None, the default, for a constant rate or for the optimizer's own schedule.
         epochs: An integer >= 1. Defaults to 1.
-        batch_size: Examples in a batch, an integer >= 1. Defaults to 32.
+        batch_size: Examples in a batch, over all devices and workers together, an integer >= 1.
+            Defaults to 32.
         seed: An integer in [0, 2**32). Defaults to 0.
         precision: "float32" (the default), "mixed_bfloat16", "mixed_float16" or "bfloat16".
         callbacks: Tables with a `kind` and that kind's options; see `CALLBACKS`.
+        distribution: A `DistributionConfig`, or its table: on which devices, and how the learning
+            rate follows the batch size.
         output: Folder of the run, or None, the default, for one that the command chooses.
         schema_version: Version of these keys; left out, it is the current one.
 
@@ -114,6 +118,7 @@ class TrainConfig(Config):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "bfloat16"] = "float32"
     callbacks: Annotated[tuple[Callback, ...], BeforeValidator(_sequence)] = ()
+    distribution: DistributionConfig = DistributionConfig()
     output: Annotated[str, Field(min_length=1)] | None = None
     schema_version: Literal[2] = 2
 
@@ -158,6 +163,26 @@ class TrainConfig(Config):
         resolved = self.full_optimizer().resolve(plan).to_dict()["learning_rate"]
         return self.replace(schedule={**resolved, "peak": None})
 
+    def scaled(self, factor: float) -> Self:
+        """Return the settings with the whole course of the learning rate multiplied.
+
+        They no longer ask for scaling, so that training them again does not scale again.
+
+        Args:
+            factor: What the scaling rule says for this batch size.
+        """
+        unscaled = {"scale_learning_rate": None, "base_batch_size": None}
+        values: dict[str, Any] = {"distribution": unscaled}
+        if factor != 1.0:
+            rate = self.optimizer.learning_rate
+            if isinstance(rate, ScheduleConfig):
+                values["optimizer"] = {"learning_rate": _times(rate, factor)}
+            else:
+                values["optimizer"] = {"learning_rate": rate * factor}
+            if self.schedule is not None:
+                values["schedule"] = _times(self.schedule, factor)
+        return self.replace(**values)
+
     def to_dict(self) -> dict[str, Any]:
         """Return every key and value as plain data that JSON can hold."""
         values = super().to_dict()
@@ -170,6 +195,8 @@ class TrainConfig(Config):
         optimizer, schedule = (_table(values.get(key)) for key in ("optimizer", "schedule"))
         found = NadamConfig.cross_faults(optimizer, f"{prefix}optimizer.")
         found += ScheduleConfig.cross_faults(schedule, f"{prefix}schedule.")
+        distribution = _table(values.get("distribution"))
+        found += DistributionConfig.cross_faults(distribution, f"{prefix}distribution.")
         own = isinstance(optimizer.get("learning_rate"), (Mapping, ScheduleConfig))
         if schedule.get("peak") is not None:
             requirement = "left out, because the optimizer's learning rate is the peak"
@@ -198,6 +225,12 @@ class TrainConfig(Config):
 def _table(value: Any) -> dict[str, Any]:
     """Return what may be a table as a dict, empty if it is none."""
     return dict(value) if isinstance(value, (Mapping, Config)) else {}
+
+
+def _times(schedule: ScheduleConfig, factor: float) -> dict[str, Any]:
+    """Return the values of a schedule multiplied; its lengths are left out."""
+    values = {key: getattr(schedule, key) for key in ("peak", "start", "end")}
+    return {key: value * factor for key, value in values.items() if value is not None}
 
 
 def _varies(schedule: Any) -> bool:

@@ -19,12 +19,13 @@ __all__ = ["describe"]
 _PACKAGES = ("nadam-suite", "keras", "numpy", "scikit-learn")
 
 
-def describe(config: TrainConfig, splits: Splits) -> dict[str, Any]:
+def describe(config: TrainConfig, splits: Splits, distribution: str = "") -> dict[str, Any]:
     """Return versions, backend, machine, seed, and digests of config and data.
 
     Args:
         config: The resolved config.
         splits: The data.
+        distribution: How the training is shared out over devices, in words.
 
     Example:
 
@@ -42,6 +43,7 @@ def describe(config: TrainConfig, splits: Splits) -> dict[str, Any]:
         "config_fingerprint": fingerprint(config),
         "cpu_count": os.cpu_count(),
         "data_sha256": _digest(splits),
+        "distribution": distribution,
         "packages": {name: _version(name) for name in sorted({*_PACKAGES, backend})},
         "platform": f"{platform.system()}-{platform.machine()}",
         "python": platform.python_version(),

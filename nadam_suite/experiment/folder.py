@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +18,9 @@ from nadam_suite.errors import NadamSuiteError, NadamSuiteWarning, RunFolderErro
 __all__ = ["RunFolder"]
 
 _CONFIG, _ENVIRONMENT, _RESULT = "config.toml", "environment.json", "result.json"
-# Where the run goes and what it is called change nothing of what is trained.
-_FREE = ("output", "name")
+# Where the run goes and what it is called change nothing of what is trained; on which devices, only
+# the rounding.
+_FREE = ("output", "name", "distribution")
 # Another value of these makes a training that goes on, but not with the very same numbers.
 _VERSIONS = ("platform", "packages", "python")
 
@@ -28,6 +30,7 @@ class RunFolder:
 
     Args:
         path: The folder.
+        chief: Whether this process writes it. The others of the same training only read.
 
     Example:
 
@@ -40,8 +43,9 @@ class RunFolder:
     ['config.toml', 'environment.json']
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, chief: bool = True) -> None:
         self.path = Path(path)
+        self._chief = chief
 
     @property
     def state(self) -> Path:
@@ -59,6 +63,8 @@ class RunFolder:
                 be written to.
         """
         shown = str(self.path)
+        if not self._chief:  # it may be created at any moment; what is wrong with it the chief says
+            return resume and (self.path / _CONFIG).is_file()
         if self.path.exists() or self.path.is_symlink():
             if not resume:
                 raise RunFolderError(
@@ -88,6 +94,8 @@ class RunFolder:
         Raises:
             RunFolderError: It cannot be created, or another process was first.
         """
+        if not self._chief:
+            return
         # Filled under another name and renamed: a run's folder always has its config.
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
@@ -110,7 +118,7 @@ class RunFolder:
             RunFolderError: They differ; the message says in what.
         """
         before = load_config(self.path / _CONFIG, kind=TrainConfig)
-        changes = [c for c in diff(before, config) if c.key not in _FREE]
+        changes = [c for c in diff(before, config) if c.key.partition(".")[0] not in _FREE]
         if changes:
             lines = "".join(f"\n  {change}" for change in changes)
             raise RunFolderError(
@@ -150,14 +158,23 @@ class RunFolder:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the results, which ends the run: this is the last file of it."""
-        _write_json(self.path / _RESULT, result)
+        if self._chief:
+            _write_json(self.path / _RESULT, result)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file of the run, whole or not at all."""
-        replace_text(self.path / name, text)
+        if self._chief:
+            replace_text(self.path / name, text)
 
     def save_model(self, model: Any, name: str = "model.keras") -> None:
-        """Write the model, whole or not at all."""
+        """Write the model, whole or not at all; all processes must call this.
+
+        Saving builds Keras objects, which under a distribution all processes do together.
+        """
+        if not self._chief:
+            with tempfile.TemporaryDirectory() as scratch:
+                model.save(Path(scratch) / name)
+            return
         draft = self.path / f".draft-{name}"  # Keras looks at the suffix
         model.save(draft)
         replace_file(self.path / name, lambda file: file.write(draft.read_bytes()))

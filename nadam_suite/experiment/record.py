@@ -34,7 +34,7 @@ class Recorder(keras.callbacks.Callback):
     that no epoch is missing or there twice.
 
     Args:
-        folder: The run's folder.
+        folder: The run's folder; of several processes only the chief may have this callback.
         state: The callback that keeps the history; it must come before this one.
     """
 

@@ -118,6 +118,15 @@ CALLBACK = st.one_of(
     ),
 )
 
+DISTRIBUTION = st.fixed_dictionaries(
+    {},
+    optional={
+        "strategy": st.sampled_from(["auto", "none", "mirrored", "multi_worker", "data_parallel"]),
+        "devices": st.none() | st.integers(1, 99) | st.just(["cpu:0", "cpu:1"]),
+        "scale_learning_rate": st.sampled_from(["sqrt", "linear"]),
+    },
+)
+
 TRAIN_TABLES = st.fixed_dictionaries(
     {
         "model": NAME | st.just("package.module:function"),
@@ -134,6 +143,7 @@ TRAIN_TABLES = st.fixed_dictionaries(
         "seed": st.integers(0, 2**32 - 1),
         "precision": st.sampled_from(["float32", "mixed_bfloat16", "mixed_float16", "bfloat16"]),
         "callbacks": st.lists(CALLBACK, max_size=3),
+        "distribution": DISTRIBUTION,
         "output": st.none() | TEXT,
     },
 )

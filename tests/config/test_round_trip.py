@@ -74,10 +74,12 @@ def test_what_was_typed_is_in_the_config(table):
     typed = copy.deepcopy(table)
     found = TrainConfig.from_dict(table).to_dict()
     assert table == typed
-    for key in table.keys() - {"optimizer", "schedule", "callbacks"}:
+    for key in table.keys() - {"optimizer", "schedule", "callbacks", "distribution"}:
         assert found[key] == typed[key]
     for key in typed["optimizer"].keys() - {"parameter_rules"}:
         assert found["optimizer"][key] == typed["optimizer"][key]
+    for key, value in typed.get("distribution", {}).items():
+        assert found["distribution"][key] == value
 
 
 @given(NADAM_CONFIGS, st.randoms(use_true_random=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import keras
@@ -10,17 +11,9 @@ import numpy as np
 
 from tests.distribution import jax_problem as problem
 from tests.distribution.jax_problem import SCENARIOS, Batches, Scenario, everything
-from tests.distribution.jax_worker import distribution
 
 
-def _distribution(setup: str):
-    """All devices of all processes; each process passes its own part of a batch."""
-    chosen = keras.distribution.DataParallel() if setup == "data" else distribution(setup)
-    chosen.auto_shard_dataset = False
-    return chosen
-
-
-def _own_rows(batch):
+def _own_rows(batch: Any) -> Any:
     own, count = jax.process_index(), jax.process_count()
     return jax.tree.map(lambda array: np.split(array, count)[own], batch)
 
@@ -31,19 +24,18 @@ def main(folder: str, names: str) -> None:
     if jax.process_count() < 2 or jax.device_count() == jax.local_device_count():
         raise RuntimeError(f"this process is alone: {jax.devices()}")
     first = jax.process_index() == 0
-    # Processes disagree about a callable: that of the first one decides.
+    # The processes disagree about a callable: that of the first one decides.
     split = {"learning_rate": lambda: 0.015 if first else 9.9, "beta_2": lambda: 0.99}
     scenarios = SCENARIOS | {"callable": Scenario(split)}
-    for setup in ("data", "model-2x2"):
-        for name in names.split(","):
-            keras.utils.clear_session(free_memory=False)
-            late = problem.make_optimizer(scenarios[name].options) if name == "together" else None
-            keras.distribution.set_distribution(_distribution(setup))
-            model, batches = problem.compiled(scenarios[name])
-            if late is not None:
-                model.compile(late, "mse")  # made before the distribution
-            own = [_own_rows(batch) for batch in batches]
-            model.fit(Batches(own), shuffle=False, verbose=0)
-            np.savez(
-                Path(folder) / f"{name}-{setup}-of-{jax.process_index()}.npz", **everything(model)
-            )
+    for name in names.split(","):
+        keras.utils.clear_session(free_memory=False)
+        early = problem.make_optimizer(scenarios[name].options)
+        keras.distribution.set_distribution(
+            keras.distribution.DataParallel(auto_shard_dataset=False)
+        )
+        model, batches = problem.compiled(scenarios[name])
+        if name == "together":
+            model.compile(early, "mse")  # older than the distribution
+        own = [_own_rows(batch) for batch in batches]
+        model.fit(Batches(own), shuffle=False, verbose=0)
+        np.savez(Path(folder) / f"{name}-of-{jax.process_index()}.npz", **everything(model))

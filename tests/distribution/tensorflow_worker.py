@@ -17,21 +17,25 @@ import tensorflow as tf
 
 from nadam_suite import Nadam
 from nadam_suite.backends.tensorflow_scope import (
+    MirroredStrategy,
     MultiWorkerMirroredStrategy,
     process,
     split_cpu,
 )
 from nadam_suite.errors import NadamSuiteError
+from nadam_suite.precision import DynamicLossScaleOptimizer
 from tests.distribution import problem
 from tests.distribution.problem import SCENARIOS, Batches, everything
 
 
 def strategy_of(setup: str) -> Any:
-    """The strategy that a setup such as "mirrored-4" names."""
+    """The strategy that a setup such as "mirrored-4" names; "shared" and "workers" are ours."""
     kind, _, number = setup.partition("-")
     devices = [f"CPU:{index}" for index in range(int(number or 1))]
     if kind == "mirrored":
         return tf.distribute.MirroredStrategy(devices)
+    if kind == "shared":
+        return MirroredStrategy(devices)
     if kind == "central":
         return tf.distribute.experimental.CentralStorageStrategy(devices, "CPU:0")
     return MultiWorkerMirroredStrategy() if kind == "workers" else tf.distribute.get_strategy()
@@ -166,6 +170,27 @@ def _halves() -> tuple[list[Any], list[Any]]:
     return batches[:10], batches[10:]
 
 
+def uneven(folder: Path, setup: str) -> None:
+    """Batches that do not divide by the replicas, down to one that leaves a replica without any."""
+    strategy = strategy_of(setup)
+    whole = problem.one_signed_batches(1)[0]
+    for case, loss in {"mean": "mse", "sum": keras.losses.MeanSquaredError("sum")}.items():
+        for wrapped in (False, True):
+            with begun(strategy):
+                model = problem.one_signed_model()
+                optimizer = Nadam(0.01, global_clipnorm=900.0, use_ema=True, name="nadam")
+                if wrapped:
+                    optimizer = DynamicLossScaleOptimizer(optimizer, initial_scale=8.0)
+                model.compile(optimizer, loss)
+            for size in (16, 13, 1, 3, 16):
+                (tokens, x), y = whole
+                inputs = (tokens[:size], x[:size])
+                # Arrays: of several short PyDatasets Keras may read one twice under replicas.
+                model.fit(inputs, y[:size], batch_size=size, shuffle=False, verbose=0)
+            name = f"{case}{'-wrapped' * wrapped}-{setup}-{process()[0]}"
+            np.savez(folder / f"{name}.npz", **everything(model))
+
+
 def _message(function: Any) -> str:
     try:
         function()
@@ -210,7 +235,7 @@ def refusals(folder: Path) -> None:
     (folder / "refusals.json").write_text(json.dumps(found))
 
 
-TASKS = {function.__name__: function for function in (train, loops, save, resume, refusals)}
+TASKS = {function.__name__: function for function in (train, loops, save, resume, uneven, refusals)}
 
 if __name__ == "__main__":
     task, where, *rest = sys.argv[1:]

@@ -146,6 +146,26 @@ def test_a_file_of_some_replicas_trains_on_with_others(saved, writer, reader):
 
 
 @pytest.fixture(scope="module")
+def parted(tmp_path_factory):
+    """What batches of 16, 13, 1, 3 and 16 examples lead to."""
+    folder = tmp_path_factory.mktemp("parted")
+    for setup in ("one", "shared-2"):
+        run(folder, "uneven", setup)
+    run_cluster(RUN, "uneven", str(folder), "workers", backend="tensorflow")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["mean", "mean-wrapped", "sum", "sum-wrapped"])
+@pytest.mark.parametrize("setup", ["shared-2-0", "workers-0", "workers-1"])
+def test_uneven_batches_train_as_on_one_device(parted, setup, case):
+    """Every example weighs the same, also where a replica has fewer of them or none at all."""
+    expected = np.load(parted / f"{case}-one-0.npz")
+    assert int(expected["iteration"]) == 5
+    assert_same(np.load(parted / f"{case}-{setup}.npz"), expected)
+
+
+@pytest.fixture(scope="module")
 def refusals(tmp_path_factory):
     folder = tmp_path_factory.mktemp("refusals")
     run(folder, "refusals")
