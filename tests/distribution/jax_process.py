@@ -9,8 +9,8 @@ import jax
 import keras
 import numpy as np
 
-from tests.distribution import jax_problem as problem
-from tests.distribution.jax_problem import SCENARIOS, Batches, Scenario, everything
+from tests.distribution import problem
+from tests.distribution.problem import SCENARIOS, Batches, Scenario, everything
 
 
 def _own_rows(batch: Any) -> Any:

@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tests.distribution import jax_problem as problem
-from tests.distribution.jax_problem import Scenario, everything
+from tests.distribution import problem
+from tests.distribution.problem import Scenario, everything
 
 # (backend, setup, batches): no leg ends where an accumulation window of four does.
 LEGS = (

@@ -16,8 +16,8 @@ import jax
 import keras
 import numpy as np
 
-from tests.distribution import jax_problem as problem
-from tests.distribution.jax_problem import SCENARIOS, Batches, Scenario, everything, nadam_of
+from tests.distribution import problem
+from tests.distribution.problem import SCENARIOS, Batches, Scenario, everything, nadam_of
 
 _COLLECTIVE = re.compile(
     r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"

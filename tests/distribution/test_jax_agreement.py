@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.distribution.comparing import assert_equal_training
-from tests.distribution.jax_problem import SCENARIOS, SETUPS
+from tests.distribution.problem import SCENARIOS, SETUPS
 from tests.processes import installed, run_python
 
 pytestmark = [
@@ -77,7 +77,7 @@ def test_all_slots_lie_as_their_variables(together, setup):
 @pytest.mark.parametrize("setup", SETUPS[1:])
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name != QUICK])
 def test_each_argument_trains_as_on_one_device(alone, name, setup):
-    """Each argument alone, and each precision with all of them: equal to 1e-5, element by element."""
+    """Each argument alone, and each precision with all of them: every element equal to 1e-5."""
     assert_setups_agree(alone, name, setup)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nadam_suite import Nadam
-from tests.distribution.jax_problem import TOGETHER, make_optimizer
+from tests.distribution.problem import TOGETHER, make_optimizer
 from tests.processes import run_python
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16", "float64")

@@ -13,8 +13,8 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from nadam_suite import Nadam
-from tests.distribution import jax_problem as problem
-from tests.distribution.jax_problem import TOGETHER, Batches, everything
+from tests.distribution import problem
+from tests.distribution.problem import TOGETHER, Batches, everything
 
 RANK = int(os.environ["KERAS_DISTRIBUTION_PROCESS_ID"])
 WORLD = int(os.environ["KERAS_DISTRIBUTION_NUM_PROCESSES"])
