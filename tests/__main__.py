@@ -22,6 +22,7 @@ from pathlib import Path
 from tests.processes import BACKENDS, ROOT, environment, in_ci, installed
 
 _PRINT = threading.Lock()
+_DEVICES = "multi_device and once"
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,30 @@ def read_counts(report: Path) -> Counts:
     return total
 
 
-def _run_backend(backend: str, options: list[str], report: Path, threads: int) -> Counts:
+def _jobs(backends: list[str], options: list[str]) -> list[tuple[str, str, list[str]]]:
+    """The pytest processes: label, backend and options of each, the longest ones first.
+
+    What does not depend on the backend runs under the first one only; what starts processes with
+    several devices is a job of its own.
+    """
+    jobs = [
+        (name, name, [*options, "--once-elsewhere"] if i else options)
+        for i, name in enumerate(backends)
+    ]
+    if any(option.startswith(("-m", "-k")) or "::" in option for option in options):
+        return jobs
+    label, first, _ = jobs[0]
+    devices = ("devices", first, [*options, "-m", _DEVICES])
+    jobs[0] = (label, first, [*options, "-m", f"not ({_DEVICES})"])
+    return [*jobs[:2], devices, *jobs[2:]]
+
+
+def _run_backend(
+    label: str, backend: str, options: list[str], report: Path, threads: int
+) -> Counts:
     """Run pytest under one backend, its lines shown as they come."""
     if not installed(backend):
-        _say(backend, f"not installed: `pip install '.[{backend}]'`")
+        _say(label, f"not installed: `pip install '.[{backend}]'`")
         return Counts(failed=1) if in_ci() else Counts(skipped=1)
     started = time.monotonic()
     command = [sys.executable, "-u", "-m", "pytest", f"--junit-xml={report}", *options]
@@ -95,12 +116,12 @@ def _run_backend(backend: str, options: list[str], report: Path, threads: int) -
         errors="replace",
     )
     for line in child.stdout or ():
-        _say(backend, line.rstrip())
+        _say(label, line.rstrip())
     status = child.wait()
     counts = read_counts(report)
     if status and not counts.failed:
         counts += Counts(failed=1)  # pytest stopped for a reason that is no test: usage, collection
-    _say(backend, f"{counts} in {time.monotonic() - started:.0f} s (exit status {status})")
+    _say(label, f"{counts} in {time.monotonic() - started:.0f} s (exit status {status})")
     return counts
 
 
@@ -125,19 +146,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run lint and all chosen backends; return the exit status."""
     backends, options = _parse(sys.argv[1:] if arguments is None else arguments)
     cores = os.cpu_count() or 1
-    at_once = min(len(backends), max(1, cores))
+    jobs = _jobs(backends, options)
+    at_once = min(len(jobs), max(1, cores))
     total = _lint()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(at_once) as pool:
         runs = [
             pool.submit(
                 _run_backend,
+                label,
                 backend,
-                # What does not depend on the backend runs under the first one only.
-                [*options, "--once-elsewhere"] if i else options,
-                Path(folder) / f"{backend}.xml",
+                chosen,
+                Path(folder) / f"{label}.xml",
                 max(1, cores // at_once),
             )
-            for i, backend in enumerate(backends)
+            for label, backend, chosen in jobs
         ]
         for run in runs:
             total += run.result()

@@ -13,6 +13,7 @@ from tests.processes import installed, run_python
 
 pytestmark = [
     pytest.mark.once,
+    pytest.mark.multi_device,
     pytest.mark.skipif(not installed("tensorflow"), reason="tensorflow is not installed"),
 ]
 RUN = (
