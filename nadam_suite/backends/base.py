@@ -215,6 +215,10 @@ class Backend:
             NadamSuiteError: Devices are open already, or this backend trains in one process only.
         """
 
+    def same_on_all(self, number: int) -> bool:
+        """Return whether all processes of the job call this with the same number; all must call."""
+        return True
+
     def split_cpu(self, count: int) -> bool:
         """Make the CPU look like `count` devices; return whether it does.
 

@@ -104,6 +104,12 @@ class JaxBackend(Backend):
 
         jax_scope.join()
 
+    def same_on_all(self, number: int) -> bool:
+        """Gather the numbers of all processes."""
+        from nadam_suite.backends import jax_scope
+
+        return jax_scope.same_on_all(number)
+
     def split_cpu(self, count: int) -> bool:
         """Set the number of devices that JAX makes of the CPU."""
         from nadam_suite.backends import jax_scope

@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 import keras
+import numpy as np
+from jax.experimental import multihost_utils
 
 from nadam_suite.backends.scope import (
     Sharing,
@@ -19,7 +21,15 @@ from nadam_suite.backends.scope import (
 )
 from nadam_suite.errors import ArgumentError, NadamSuiteError
 
-__all__ = ["DataParallel", "ModelParallel", "join", "open_scope", "process", "split_cpu"]
+__all__ = [
+    "DataParallel",
+    "ModelParallel",
+    "join",
+    "open_scope",
+    "process",
+    "same_on_all",
+    "split_cpu",
+]
 
 _PREFIX = "KERAS_DISTRIBUTION_"
 _BATCH, _MODEL = "batch", "model"
@@ -89,6 +99,14 @@ def join() -> None:
             f"and within JAX' time limit. JAX said: {error}. Call training_scope() before anything "
             "else builds a layer or an array, and see that all processes run."
         ) from error
+
+
+def same_on_all(number: int) -> bool:
+    """Return whether all processes call this with the same number."""
+    if process()[1] == 1:
+        return True
+    numbers = multihost_utils.process_allgather(np.asarray(number))
+    return bool(np.all(numbers == number))
 
 
 def split_cpu(count: int) -> bool:

@@ -111,6 +111,12 @@ class TensorFlowBackend(Backend):
 
         tensorflow_scope.join()
 
+    def same_on_all(self, number: int) -> bool:
+        """Compare over the workers of the strategy that `join` created."""
+        from nadam_suite.backends import tensorflow_scope
+
+        return tensorflow_scope.same_on_all(number)
+
     def split_cpu(self, count: int) -> bool:
         """Make logical devices of the CPU."""
         from nadam_suite.backends import tensorflow_scope

@@ -26,6 +26,7 @@ __all__ = [
     "join",
     "open_scope",
     "process",
+    "same_on_all",
     "split_cpu",
 ]
 
@@ -87,6 +88,17 @@ def join() -> Any:
                 "else builds a layer or a tensor."
             ) from error
     return _joined
+
+
+def same_on_all(number: int) -> bool:
+    """Return whether all workers call this with the same number."""
+    strategy = join()
+    if strategy is None:
+        return True
+    moments = tf.constant([number, number**2], tf.float64)
+    own = strategy.experimental_distribute_values_from_function(lambda _: moments)
+    total, squares = tf.unstack(strategy.reduce("SUM", own, axis=None))
+    return bool(strategy.num_replicas_in_sync * squares == total**2)
 
 
 def split_cpu(count: int) -> bool:

@@ -16,7 +16,7 @@ from nadam_suite.backends import get_backend
 from nadam_suite.callbacks import TrainingState
 from nadam_suite.config import TrainConfig
 from nadam_suite.distribution import TrainingScope, training_scope
-from nadam_suite.errors import ConfigError
+from nadam_suite.errors import ConfigError, RunFolderError
 from nadam_suite.experiment.environment import describe
 from nadam_suite.experiment.folder import RunFolder
 from nadam_suite.experiment.parts import Part, Splits, Task, find_part
@@ -146,6 +146,12 @@ class _Run:
                 folder.create(config, self._environment)
             state = TrainingState(folder.state)
             start = state.restore(model)
+            if not get_backend().same_on_all(start):
+                raise RunFolderError(
+                    "All workers must restore the same state. Received: "
+                    f"output={str(folder.path)!r}, where this worker finds epoch {start} and "
+                    "another one a different epoch. Give them a folder that all of them see."
+                )
             last = start if state.stopped else config.epochs
             own = [LearningRateLog(), *(_callback(c) for c in config.callbacks)]
             recorder = [Recorder(folder, state)] if self._scope.is_chief else []

@@ -1,14 +1,17 @@
-"""One leg of a training that moves between frameworks and distributions, file by file."""
+"""Legs of a training that moves between frameworks and distributions, file by file."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from tests.distribution import problem
-from tests.distribution.problem import Scenario, everything
+from tests.distribution.problem import TOGETHER, Batches, Scenario, everything
 
 # (backend, setup, batches): no leg ends where an accumulation window of four does.
 LEGS = (
@@ -16,43 +19,69 @@ LEGS = (
     ("jax", "data-4", 5),
     ("jax", "model-2x2", 5),
     ("tensorflow", "one", 3),
+    ("tensorflow", "mirrored-2", 3),
     ("jax", "data-2", 4),
 )
 ENDS = np.cumsum([count for _, _, count in LEGS]).tolist()
 
 
-def _start(setup: str) -> None:
-    keras.utils.clear_session(free_memory=False)
+@contextlib.contextmanager
+def _started(setup: str) -> Iterator[None]:
+    """Begin afresh, on the devices of a leg."""
     if keras.backend.backend() == "jax":
         from tests.distribution.jax_worker import start
 
         start(setup)
+        yield
+    else:
+        from tests.distribution.tensorflow_worker import begun, strategy_of
+
+        with begun(strategy_of(setup)):
+            yield
 
 
-def _train(model: keras.Model, first: int, last: int, file: Path) -> None:
-    for x, y in problem.one_signed_batches(ENDS[-1])[first:last]:
-        model.train_on_batch(x, y)
-    np.savez(file, **everything(model))
+class Notes(keras.callbacks.Callback):
+    """Notes the state after some batches, before the end of `fit()` puts the averages in."""
+
+    def __init__(self, first: int, arrays: dict[int, Path], files: dict[int, Path]) -> None:
+        super().__init__()
+        self.first, self.arrays, self.files = first, arrays, files
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        done = self.first + batch + 1
+        if done in self.arrays:
+            np.savez(self.arrays[done], **everything(self.model))
+        if done in self.files:
+            self.model.save(self.files[done])
 
 
-def whole(folder: Path) -> None:
-    """Train without any move, and note the state at the end of every leg."""
-    _start("one")
-    model, _ = problem.compiled(Scenario(problem.TOGETHER))
-    for leg, end in enumerate(ENDS):
-        _train(model, end - LEGS[leg][2], end, folder / f"whole-{leg}.npz")
+def _train(model: keras.Model, first: int, last: int, **noted: dict[int, Path]) -> None:
+    batches = problem.one_signed_batches(ENDS[-1])[first:last]
+    model.fit(Batches(batches), shuffle=False, verbose=0, callbacks=[Notes(first, **noted)])
+
+
+def _compiled() -> keras.Model:
+    return problem.compiled(Scenario(TOGETHER))[0]
 
 
 def main(folder: str, *legs: str) -> None:
-    """Go on from the file of the leg before, if there is one, and leave a file."""
+    """Go on from the file of the leg before, if there is one, and leave a file.
+
+    With the first leg also train without any move, and note the state at the end of each leg.
+    """
     where = Path(folder)
+    if keras.backend.backend() == "tensorflow":
+        from nadam_suite.backends.tensorflow_scope import split_cpu
+
+        split_cpu(2)
     if "0" in legs:
-        whole(where)
+        with _started("one"):
+            model = _compiled()
+        arrays = {end: where / f"whole-{leg}.npz" for leg, end in enumerate(ENDS)}
+        _train(model, 0, ENDS[-1], arrays=arrays, files={})
     for leg in map(int, legs):
-        _start(LEGS[leg][1])
-        if leg:
-            model = keras.saving.load_model(where / f"{leg - 1}.keras")
-        else:
-            model, _ = problem.compiled(Scenario(problem.TOGETHER))
-        _train(model, ENDS[leg] - LEGS[leg][2], ENDS[leg], where / f"moved-{leg}.npz")
-        model.save(where / f"{leg}.keras")
+        end = ENDS[leg]
+        with _started(LEGS[leg][1]):
+            model = keras.saving.load_model(where / f"{leg - 1}.keras") if leg else _compiled()
+        arrays, files = {end: where / f"moved-{leg}.npz"}, {end: where / f"{leg}.keras"}
+        _train(model, end - LEGS[leg][2], end, arrays=arrays, files=files)

@@ -120,6 +120,7 @@ def collectives(folder: Path) -> None:
     found = {}
     cases = {name: SCENARIOS[name] for name in ("defaults", "clipnorm", "callable", "together")}
     cases["all but callables"] = Scenario(problem.TOGETHER)
+    cases["bfloat16"] = SCENARIOS["bfloat16"]
     for setup in ("data-4", "model-2x2"):
         for name, scenario in {"SGD": Scenario({}), **cases}.items():
             start(setup)
@@ -170,7 +171,11 @@ def late(folder: Path) -> None:
                 optimizer.save_own_variables(state)
                 optimizer.load_own_variables(state)
                 optimizer.learning_rate = 0.01
-            model.fit(Batches(batches), shuffle=False, verbose=0)
+            try:
+                model.fit(Batches(batches), shuffle=False, verbose=0)
+            except (ValueError, UserWarning) as error:
+                found[f"{name} {setup}"] = str(error)[:200]
+                continue
             found[f"{name} {setup}"] = placement(model)
             np.savez(folder / f"late-{name}-{setup}.npz", **everything(model))
     start("one")

@@ -1,4 +1,4 @@
-"""What the JAX and PyTorch distribution tests train: models, batches and settings, as data.
+"""What the tests of several devices train: models, batches and settings, as data.
 
 A sum over a batch is taken in another order on another number of devices. Where its terms cancel,
 a float32 rounding error is as large as the sum, and an adaptive optimizer makes a full step of it.

@@ -19,7 +19,6 @@ pytestmark = [
 WORKER = "from tests.distribution.jax_worker import main\nmain(*sys.argv[1:])"
 FOUR_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 QUICK = "together"
-SPLIT = {"embedding": 0, "hidden/kernel": 1, "hidden/bias": 2, "out/kernel": 3}
 
 
 def _train(factory, *names):

@@ -58,12 +58,16 @@ def test_under_data_parallel_the_optimizer_sends_nothing(collectives, name):
     assert collectives[f"data-4 {name}"] == [one]
 
 
-@pytest.mark.parametrize("name", ["defaults", "clipnorm", "all but callables", "together"])
+@pytest.mark.parametrize(
+    "name", ["defaults", "clipnorm", "all but callables", "together", "bfloat16"]
+)
 def test_under_model_parallel_the_optimizer_sums_scalars_only(collectives, name):
     """Sharded kernels are updated where they lie; only their squared norms are summed."""
     alone = collectives[f"model-2x2 {name} alone"]
     assert all(is_sum_of_scalars(operation) for operation in alone), alone
     assert bool(alone) == (name != "defaults")
+    if name == "bfloat16":  # another model than that of SGD
+        return
     added = Counter(collectives[f"model-2x2 {name}"]) - Counter(collectives["model-2x2 SGD"])
     assert all(is_sum_of_scalars(operation) for operation in added), added
     assert collectives["model-2x2 SGD"], "nothing to compare with"
@@ -86,6 +90,7 @@ def test_a_step_on_four_devices_is_exported_for_accelerators(collectives):
 def test_an_optimizer_may_be_made_before_the_distribution(folder, name, mesh):
     """D45: its counter and rate move to the model's devices, and it trains as on one device."""
     rows = json.loads((folder / "late.json").read_text())[f"{name} {mesh}"]
+    assert isinstance(rows, dict), rows
     assert "nadam/iteration" in rows
     astray = [kind for kind, (alike, _, devices) in rows.items() if not alike or devices != 4]
     assert not astray

@@ -1,3 +1,0 @@
-"""Old name."""
-
-from tests.distribution.problem import *  # noqa: F403
