@@ -118,9 +118,11 @@ def _step_of(model: keras.Model, batch: Any) -> tuple[Any, Any, Any, Any]:
 def collectives(folder: Path) -> None:
     """List the collectives of compiled steps: SGD's, ours, and our optimizer's alone."""
     found = {}
-    cases = {name: SCENARIOS[name] for name in ("defaults", "clipnorm", "callable", "together")}
+    cases = {
+        name: SCENARIOS[name]
+        for name in ("bfloat16", "defaults", "clipnorm", "callable", "together")
+    }
     cases["all but callables"] = Scenario(problem.TOGETHER)
-    cases["bfloat16"] = SCENARIOS["bfloat16"]
     for setup in ("data-4", "model-2x2"):
         for name, scenario in {"SGD": Scenario({}), **cases}.items():
             start(setup)

@@ -191,6 +191,36 @@ def uneven(folder: Path, setup: str) -> None:
             np.savez(folder / f"{name}.npz", **everything(model))
 
 
+def overflow(folder: Path, setup: str) -> None:
+    """An overflow in the part of each replica in turn, in the midst of a window; ours and stock."""
+    strategy, found = strategy_of(setup), {}
+    number = strategy.num_replicas_in_sync
+    wrappers = {"ours": DynamicLossScaleOptimizer, "stock": keras.optimizers.LossScaleOptimizer}
+    for name, wrapper in wrappers.items():
+        for index in range(number if name == "ours" else 2):
+            keras.config.set_dtype_policy("mixed_float16")
+            with begun(strategy):
+                model = problem.exact_model()
+                options = {"gradient_accumulation_steps": 2, "use_ema": True}
+                model.compile(
+                    wrapper(problem.make_optimizer(options), initial_scale=1024.0),
+                    problem.linear_loss,
+                )
+            x, y = problem.exact_batches(1)[0]
+            model.fit(x, y, batch_size=len(x), verbose=0)
+            before = everything(model)
+            x[index * len(x) // number] = np.inf
+            model.fit(x, y, batch_size=len(x), shuffle=False, verbose=0)
+            after = everything(model)
+            scales = [float(state.pop("dynamic_scale")) for state in (before, after)]
+            found[f"{name} {index}"] = {
+                "changed": [key for key in before if not np.array_equal(before[key], after[key])],
+                "scales": scales,
+                "unlike": unlike_copies(strategy, model),
+            }
+    (folder / "overflow.json").write_text(json.dumps(found))
+
+
 def _message(function: Any) -> str:
     try:
         function()
@@ -235,7 +265,10 @@ def refusals(folder: Path) -> None:
     (folder / "refusals.json").write_text(json.dumps(found))
 
 
-TASKS = {function.__name__: function for function in (train, loops, save, resume, uneven, refusals)}
+TASKS = {
+    function.__name__: function
+    for function in (train, loops, save, resume, uneven, overflow, refusals)
+}
 
 if __name__ == "__main__":
     task, where, *rest = sys.argv[1:]

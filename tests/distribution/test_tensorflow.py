@@ -167,6 +167,23 @@ def test_uneven_batches_train_as_on_one_device(parted, setup, case):
 
 
 @pytest.fixture(scope="module")
+def overflown(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("overflown")
+    run(folder, "overflow", "mirrored-4")
+    return json.loads((folder / "overflow.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", range(4))
+def test_an_overflow_on_any_replica_skips_the_step_on_all(overflown, index):
+    """K4: nothing changes but the loss scale, which is halved once; stock sees replica 0 alone."""
+    skipped = {"changed": [], "scales": [1024.0, 512.0], "unlike": []}
+    assert overflown[f"ours {index}"] == skipped
+    if index < 2:
+        assert (overflown[f"stock {index}"] == skipped) == (index == 0)
+
+
+@pytest.fixture(scope="module")
 def refusals(tmp_path_factory):
     folder = tmp_path_factory.mktemp("refusals")
     run(folder, "refusals")
