@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ import tensorflow as tf
 
 __all__ = ["CountsExamples", "shares"]
 
+# By replica, while its train step runs: the examples that it has, in units of an even part.
+_SHARES: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
 _MEANS = ("sum_over_batch_size", "mean")
 
 
@@ -36,7 +39,7 @@ class CountsExamples:
             first = next(leaf for leaf in tf.nest.flatten(data) if hasattr(leaf, "shape"))
             rows = tf.cast(tf.shape(first)[0], tf.float32)
             total = context.all_reduce(tf.distribute.ReduceOp.SUM, rows)
-            held = self.__dict__.setdefault("_shares", {})
+            held = _SHARES.setdefault(self, {})
             held[replica] = rows * context.num_replicas_in_sync / total
             try:
                 return function(data)
@@ -53,7 +56,7 @@ def shares(strategy: Any, gradients: Sequence[Any]) -> list[Any]:
         strategy: The strategy of the replica context that this runs in.
         gradients: Dense or sparse, in the type that they are summed in.
     """
-    share = getattr(strategy, "_shares", {}).get(_replica())
+    share = _SHARES.get(strategy, {}).get(_replica())
     if share is None or not gradients:
         return list(gradients)
 

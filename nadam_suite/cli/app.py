@@ -173,7 +173,7 @@ def validate(
 
   nadam-suite launch --workers 2 -- train digits
 
-  nadam-suite launch --workers 2 --backend jax --devices-per-worker 2 -- train digits --resume
+  nadam-suite launch --workers 2 --backend jax -- train digits --resume
 
   nadam-suite launch --print-env --hosts 10.0.0.1:12345,10.0.0.2:12345 -- train digits
 
@@ -199,7 +199,7 @@ def launch(
         typer.Option(
             "--devices-per-worker",
             metavar="N",
-            help="GPUs of each worker, or on JAX devices made of the CPU. Default: all GPUs, or 1.",
+            help="GPUs of each worker. Default: an equal share of all, or the CPU.",
         ),
     ] = None,
     print_env: Annotated[

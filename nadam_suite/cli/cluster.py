@@ -94,7 +94,7 @@ def device_variables(
         environment: That of this process; what it says of threads stays.
 
     Raises:
-        ArgumentError: There are too few GPUs, or TensorFlow is to make several devices of a CPU.
+        ArgumentError: There are too few GPUs, or a CPU is to be several devices of a worker.
     """
     gpus = _gpus(backend, environment)
     if gpus:
@@ -107,16 +107,16 @@ def device_variables(
             )
         shares = [gpus[index * each : (index + 1) * each] for index in range(workers)]
         return [{_VISIBLE: ",".join(share)} for share in shares]
-    if backend == "tensorflow" and (devices or 1) > 1:
+    if (devices or 1) > 1:
+        # TensorFlow's worker is one replica; JAX workers with several each may wait for ever.
         raise ArgumentError(
-            "Argument `--devices-per-worker` must be 1 on TensorFlow without GPUs, where a worker "
-            f"is one replica. Received: --devices-per-worker={devices}. Start more workers, or "
-            "choose --backend jax."
+            "Argument `--devices-per-worker` must be 1 without GPUs, where a worker is one device. "
+            f"Received: --devices-per-worker={devices}. Start more workers."
         )
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     shared = {name: environment.get(name, threads) for name in _THREADS}
     if backend == "jax":
-        shared |= {"JAX_NUM_CPU_DEVICES": str(devices or 1)}
+        shared |= {"JAX_NUM_CPU_DEVICES": "1"}
         shared |= {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
     return [dict(shared) for _ in range(workers)]
 

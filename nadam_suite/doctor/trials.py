@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -141,19 +142,24 @@ def _made_before(subject: Subject, strategy: Any) -> Observation:
     return compare(_trained(lambda: optimizer, strategy), expected, 1e-6, "against one device")
 
 
+@functools.cache
+def _workers(name: str) -> Any:
+    """Return the one strategy of this process; two would number their collectives alike."""
+    if name == "ours":
+        return training_scope("multi_worker", verbose=False).distribution
+    return get_backend().plain_strategy("workers", REPLICAS)
+
+
 def _worker_fit(subject: Subject) -> Observation:
     """`fit()` on two workers, in the scope that belongs to the subject."""
     expected = _trained(lambda: subject.optimizer(0.1), None)
-    if subject.name == "ours":
-        strategy = training_scope("multi_worker", verbose=False).distribution
-    else:
-        strategy = get_backend().plain_strategy("workers", REPLICAS)
+    strategy = _workers(subject.name)
     return compare(_trained(lambda: subject.optimizer(0.1), strategy), expected, 1e-6, "fit()")
 
 
 def _worker_overflow(subject: Subject) -> Observation:
     """A custom loop on two workers; the gradient of the second one overflows once."""
-    strategy = get_backend().plain_strategy("workers", REPLICAS)
+    strategy = _workers(subject.name)
     worker, _ = get_backend().process()
     with strategy.scope():
         weight = keras.Variable(np.ones(2, "float32"))
@@ -206,7 +212,7 @@ def main(arguments: list[str]) -> None:
     kind, task = arguments
     subject = {"stock": stock, "ours": ours}[kind]()
     if task == "workers":
-        get_backend().join()
+        _workers(kind)  # before any operation
     for name, trial in _trials(task, subject).items():
         seen = observed(trial)
         sys.stdout.write(json.dumps({name: dataclasses.asdict(seen)}) + "\n")

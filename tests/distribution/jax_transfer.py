@@ -83,5 +83,7 @@ def main(folder: str, *legs: str) -> None:
         end = ENDS[leg]
         with _started(LEGS[leg][1]):
             model = keras.saving.load_model(where / f"{leg - 1}.keras") if leg else _compiled()
+            if LEGS[leg][1].startswith("mirrored"):
+                model.jit_compile = False  # a file of JAX asks for XLA, which replicas cannot (D36)
         arrays, files = {end: where / f"moved-{leg}.npz"}, {end: where / f"{leg}.keras"}
         _train(model, end - LEGS[leg][2], end, arrays=arrays, files=files)

@@ -197,8 +197,7 @@ def late(folder: Path) -> None:
 def overflow(folder: Path) -> None:
     """Put an overflow into the part of each device in turn, under mixed_float16."""
     facts = []
-    for setup in ("data-2", "data-4", "model-2x2"):
-        replicas = 4 if setup == "data-4" else 2
+    for setup, replicas in (("data-4", 4), ("model-2x2", 2)):
         for index in range(replicas):
             start(setup)
             model, batches = problem.compiled(SCENARIOS["mixed_float16"])

@@ -159,8 +159,12 @@ def test_the_step_of_tensorflow_compiles_under_xla(policy, name):
     import tensorflow as tf
 
     model, batch = text_model(policy, OPTIONS[name])
-    model.train_on_batch(*batch)
     before = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]
+    for _ in range(7):  # a window of four, and steps that lower the loss scale
+        model.train_on_batch(*batch)
+    weights = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]
+    assert all(np.all(np.isfinite(weight.astype("float32"))) for weight in weights)
+    assert not any(np.array_equal(a, b) for a, b in zip(weights, before, strict=True))
     step = tf.function(lambda x, y: model.train_step((x, y)), jit_compile=True)
     tensors = tuple(map(tf.constant, batch))
     definition = step.get_concrete_function(*tensors).graph.as_graph_def()
@@ -173,10 +177,6 @@ def test_the_step_of_tensorflow_compiles_under_xla(policy, name):
     program = step.experimental_get_compiler_ir(*tensors)(stage="hlo")
     assert "<=" not in program, "a dynamic shape"
     assert not any(word in program for word in ("infeed", "outfeed", "custom-call"))
-    model.fit(*batch, batch_size=4, epochs=4, verbose=0)
-    weights = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]
-    assert all(np.all(np.isfinite(weight.astype("float32"))) for weight in weights)
-    assert not any(np.array_equal(a, b) for a, b in zip(weights, before, strict=True))
 
 
 def test_a_callable_that_returns_a_number_is_no_host_call_in_tensorflow():
