@@ -93,12 +93,7 @@ def join() -> Any:
 def same_on_all(number: int) -> bool:
     """Return whether all workers call this with the same number."""
     strategy = join()
-    if strategy is None:
-        return True
-    moments = tf.constant([number, number**2], tf.float64)
-    own = strategy.experimental_distribute_values_from_function(lambda _: moments)
-    total, squares = tf.unstack(strategy.reduce("SUM", own, axis=None))
-    return bool(strategy.num_replicas_in_sync * squares == total**2)
+    return strategy is None or strategy.all_hold([[number]])
 
 
 def split_cpu(count: int) -> bool:
@@ -269,15 +264,23 @@ class MultiWorkerMirroredStrategy(CountsExamples, tf.distribute.MultiWorkerMirro
         return tf.nest.map_structure(reduce_leaf, value)
 
     def _agree(self, parts: Sequence[Any]) -> bool:
-        """Return, alike on all workers, whether all replicas hold parts of one shape.
-
-        All numbers are equal where n times the sum of their squares is the square of their sum;
-        every worker sees the same two sums, so that none is left waiting by the others.
-        """
+        """Return, alike on all workers, whether all replicas hold parts of one shape."""
         if not tf.executing_eagerly() or not all(isinstance(part, tf.Tensor) for part in parts):
             return True
-        sizes = tf.cast(tf.stack([tf.shape(part) for part in parts]), tf.float64)
-        share = tf.reduce_mean(tf.stack([sizes, sizes * sizes]), axis=1)
+        return self.all_hold([tf.shape(part) for part in parts])
+
+    def all_hold(self, rows: Sequence[Any]) -> bool:
+        """Return, alike on all workers, whether all rows of numbers of all workers are equal.
+
+        Numbers are equal where n times the sum of their squares is the square of their sum; every
+        worker sees the same two sums, so that none is left waiting by the others.
+
+        Args:
+            rows: One or more rows of this worker, as long as those of the others.
+        """
+        numbers = tf.cast(tf.stack(rows), tf.float64)
+        # Each of this worker's replicas adds the worker's mean.
+        share = tf.reduce_mean(tf.stack([numbers, numbers * numbers]), axis=1)
         own = self.experimental_distribute_values_from_function(lambda _: share)
         first, second = tf.unstack(super().reduce("SUM", own, None))
         return bool(tf.reduce_all(self.num_replicas_in_sync * second == first * first))

@@ -103,9 +103,10 @@ def run_training(
     """
     started = time.monotonic()
     path = Path(output or config.output or Path("runs") / config.name)
-    RunFolder(path, chief=_is_chief()).check(resume=resume)
+    folder = RunFolder(path, chief=get_backend().process()[0] == 0)
+    goes_on = folder.check(resume=resume)
     with _scope(config) as scope:
-        return _Run(config, path, scope, resume, started, tell).train(callbacks)
+        return _Run(config, folder, scope, goes_on, started, tell).train(callbacks)
 
 
 class _Run:
@@ -114,16 +115,16 @@ class _Run:
     def __init__(
         self,
         config: TrainConfig,
-        path: Path,
+        folder: RunFolder,
         scope: TrainingScope,
-        resume: bool,
+        goes_on: bool,
         started: float,
         tell: Callable[[str], object] | None,
     ) -> None:
         self._started = started
         self._scope = scope
-        self._folder = RunFolder(path, chief=scope.is_chief)
-        self._goes_on = self._folder.check(resume=resume)
+        self._folder = folder
+        self._goes_on = goes_on
         self._make_model = find_part("model", config.model, config.model_options)
         self._splits: Splits = find_part("data", config.data, config.data_options)()
         scaled = config.scaled(scope.learning_rate_factor)
@@ -236,10 +237,6 @@ def _scope(config: TrainConfig) -> TrainingScope:
         model_devices=settings.model_devices,
         verbose=False,
     )
-
-
-def _is_chief() -> bool:
-    return get_backend().process()[0] == 0
 
 
 def _examples(splits: Splits, batch_size: int, replicas: int) -> int:
