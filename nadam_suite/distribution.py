@@ -15,6 +15,7 @@ from nadam_suite.backends.scope import STRATEGIES, Sharing
 from nadam_suite.errors import ArgumentError, ArgumentTypeError
 from nadam_suite.optimizers.arguments import check_choice, check_flag, check_integer
 from nadam_suite.schedules import scaling
+from nadam_suite.schedules.checks import amount
 
 __all__ = ["TrainingScope", "training_scope"]
 
@@ -89,8 +90,7 @@ class TrainingScope:
             ArgumentTypeError: `learning_rate` is no number.
             ArgumentError: `learning_rate` is negative.
         """
-        scaling.scale_learning_rate(learning_rate, 1, 1)  # checks it
-        return float(learning_rate) * self.learning_rate_factor
+        return amount("learning_rate", learning_rate) * self.learning_rate_factor
 
     def describe(self) -> str:
         """Return one line: strategy, replicas, workers, batch sizes and the rate's derivation."""
