@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from nadam_suite.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["amount", "count"]
+__all__ = ["amount", "choice", "count"]
 
 
-def amount(name: str, value: Any) -> float:
+def amount(name: str, value: Any, *, positive: bool = False, most: float = math.inf) -> float:
     """Return a finite number >= 0 as a float, with the digits that were typed.
 
     Args:
         name: Argument name, for the message.
         value: An int, a float or a NumPy scalar. `np.float32(0.001)` gives 0.001.
+        positive: Whether 0 is refused.
+        most: Highest value.
 
     Raises:
         ArgumentTypeError: `value` is no number.
-        ArgumentError: `value` is negative, infinite or not a number.
+        ArgumentError: `value` is negative, infinite, not a number, or too large.
     """
+    needed = f"number {'>' if positive else '>='} 0"
+    if most < math.inf:
+        needed += f" and <= {most:g}"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise ArgumentTypeError(
-            f"Argument `{name}` must be a number >= 0. Received: {name}={value!r} "
+            f"Argument `{name}` must be a {needed}. Received: {name}={value!r} "
             f"(of type {type(value).__name__}). Pass a float."
         )
     narrow = isinstance(value, np.floating) and value.dtype.itemsize < 8
     number = float(str(value)) if narrow else float(value)
-    if not math.isfinite(number) or number < 0.0:
+    low = number <= 0.0 if positive else number < 0.0
+    if not math.isfinite(number) or low or number > most:
         raise ArgumentError(
-            f"Argument `{name}` must be a finite number >= 0. Received: {name}={value!r}. "
+            f"Argument `{name}` must be a finite {needed}. Received: {name}={value!r}. "
             "Pass the value itself, not its logarithm or its negative."
         )
     return number + 0.0  # turns -0.0 into 0.0
@@ -64,3 +71,23 @@ def count(name: str, value: Any, minimum: int) -> int:
             f"Received: {name}={value!r}. Pass a smaller number."
         )
     return number
+
+
+def choice(name: str, value: Any, known: Collection[str]) -> str:
+    """Return a word that is one of those known.
+
+    Raises:
+        ArgumentTypeError: `value` is no string.
+        ArgumentError: It is another one.
+    """
+    needed = ", ".join(map(repr, known))
+    if not isinstance(value, str):
+        raise ArgumentTypeError(
+            f"Argument `{name}` must be one of {needed}. Received: {name}={value!r} "
+            f"(of type {type(value).__name__}). Pass one of them."
+        )
+    if value not in known:
+        raise ArgumentError(
+            f"Argument `{name}` must be one of {needed}. Received: {name}={value!r}. Correct it."
+        )
+    return value

@@ -1,30 +1,28 @@
-"""Schedules that start with a linear warm-up: constant, cosine and linear after it.
-
-The step stays an integer until differences have been taken, so that a counter past 2^24, which
-float32 cannot hold, loses nothing; what comes out is float32, or float64 under that floatx.
-"""
+"""Schedules that start with a linear warm-up to a peak, and fall from there to an end."""
 
 from __future__ import annotations
 
-import math
-import numbers
-from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from nadam_suite.errors import ArgumentError
+from nadam_suite.errors import ArgumentError, ArgumentTypeError
+from nadam_suite.schedules.base import Schedule, warmed
 from nadam_suite.schedules.checks import amount, count
+from nadam_suite.schedules.shapes import LINES, Curve, blend, polynomial, power_of
 
-__all__ = ["Constant", "WarmupCosine", "WarmupLinear"]
-
-_NARROW = ("bool", "int8", "int16", "uint8", "uint16")
+__all__ = [
+    "Constant",
+    "WarmupCosine",
+    "WarmupExponential",
+    "WarmupLinear",
+    "WarmupPolynomial",
+]
 
 
 @keras.saving.register_keras_serializable(package="nadam_suite")
-class Constant(keras.optimizers.schedules.LearningRateSchedule):
+class Constant(Schedule):
     """One value for ever, after an optional linear warm-up.
 
     Args:
@@ -48,22 +46,15 @@ class Constant(keras.optimizers.schedules.LearningRateSchedule):
         self.value = amount("value", value)
         self.warmup_steps = count("warmup_steps", warmup_steps, 0)
         self.start = amount("start", start)
+        self.last_step = self.warmup_steps
+        self.highest = max(self.value, self.start) if self.warmup_steps else self.value
 
-    def __call__(self, step: Any) -> Any:
-        """Return the value at `step`, an integer scalar or array."""
-        step = _integer(step, self.warmup_steps)
-        return _warm(step, self.start, self.value, self.warmup_steps, None)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"value": self.value, "warmup_steps": self.warmup_steps, "start": self.start}
-
-    def __repr__(self) -> str:
-        return _repr(self)
+    def _value(self, step: Any) -> Any:
+        return warmed(step, self.start, self.value, self.warmup_steps)
 
 
 @keras.saving.register_keras_serializable(package="nadam_suite")
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+class WarmupCosine(Schedule):
     """A linear warm-up to `peak`, then half a cosine down to `end`, where it stays.
 
     With W = warmup_steps and T = total_steps the value at step t is
@@ -71,9 +62,6 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     * `start + (peak - start) * t / W` for t < W,
     * `end + (peak - end) * (1 + cos(pi * (t - W) / (T - W))) / 2` for W <= t <= T,
     * `end` for t > T.
-
-    The cosine is computed as squares of sines of the steps that are left and done, which keep
-    their digits near both ends, where `1 + cos` and `1 - cos` cancel.
 
     Args:
         peak: Highest value, reached at step `warmup_steps`; >= 0.
@@ -106,25 +94,14 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         end: float = 0.0,
         start: float = 0.0,
     ) -> None:
-        self.peak = amount("peak", peak)
-        self.total_steps, self.warmup_steps = _lengths(total_steps, warmup_steps)
-        self.end = amount("end", end)
-        self.start = amount("start", start)
+        _keep(self, peak, total_steps, warmup_steps, end, start)
 
-    def __call__(self, step: Any) -> Any:
-        """Return the value at `step`, an integer scalar or array."""
-        return _warm_and_decay(self, step, lambda part: ops.square(ops.sin(part * (math.pi / 2))))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return _config(self)
-
-    def __repr__(self) -> str:
-        return _repr(self)
+    def _value(self, step: Any) -> Any:
+        return _followed(self, step, LINES["cosine"])
 
 
 @keras.saving.register_keras_serializable(package="nadam_suite")
-class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
+class WarmupLinear(Schedule):
     """A linear warm-up to `peak`, then a straight line down to `end`, where it stays.
 
     With W = warmup_steps and T = total_steps the value at step t is
@@ -163,21 +140,140 @@ class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
         end: float = 0.0,
         start: float = 0.0,
     ) -> None:
-        self.peak = amount("peak", peak)
-        self.total_steps, self.warmup_steps = _lengths(total_steps, warmup_steps)
-        self.end = amount("end", end)
-        self.start = amount("start", start)
+        _keep(self, peak, total_steps, warmup_steps, end, start)
 
-    def __call__(self, step: Any) -> Any:
-        """Return the value at `step`, an integer scalar or array."""
-        return _warm_and_decay(self, step, lambda part: part)
+    def _value(self, step: Any) -> Any:
+        return _followed(self, step, LINES["linear"])
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return _config(self)
 
-    def __repr__(self) -> str:
-        return _repr(self)
+@keras.saving.register_keras_serializable(package="nadam_suite")
+class WarmupPolynomial(Schedule):
+    """A linear warm-up to `peak`, then a power of the steps that are left, down to `end`.
+
+    With W = warmup_steps and T = total_steps the value at step t is
+
+    * `start + (peak - start) * t / W` for t < W,
+    * `end + (peak - end) * ((T - t) / (T - W)) ** power` for W <= t <= T,
+    * `end` for t > T.
+
+    The end defaults to 0, not to Keras' 1e-4, towards which a smaller peak would rise.
+
+    Args:
+        peak: Highest value, reached at step `warmup_steps`; >= 0.
+        total_steps: Length of the whole schedule, the warm-up included; an integer >= 1.
+        warmup_steps: Length of the warm-up, an integer >= 0 and less than `total_steps`. Defaults
+            to none.
+        end: Value from step `total_steps` on. Defaults to 0.
+        start: Value at step 0, if there is a warm-up. Defaults to 0.
+        power: The power, > 0: above 1 it falls fast at first, below 1 at last. Defaults to 1.
+
+    Raises:
+        ArgumentError: A value lies out of its range, or the warm-up fills the schedule.
+        ArgumentTypeError: A value has the wrong type.
+
+    Example:
+    >>> from nadam_suite.schedules import WarmupPolynomial
+    >>> schedule = WarmupPolynomial(peak=1.0, total_steps=6, warmup_steps=2, power=2.0)
+    >>> [float(schedule(step)) for step in (0, 1, 2, 4, 6, 99)]
+    [0.0, 0.5, 1.0, 0.25, 0.0, 0.0]
+
+    Source of the formula: `keras.optimizers.schedules.PolynomialDecay`, `optax`'s
+    `polynomial_schedule`.
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int,
+        warmup_steps: int = 0,
+        end: float = 0.0,
+        start: float = 0.0,
+        power: float = 1.0,
+    ) -> None:
+        _keep(self, peak, total_steps, warmup_steps, end, start)
+        self.power = amount("power", power, positive=True)
+
+    def _value(self, step: Any) -> Any:
+        return _followed(self, step, polynomial(self.power))
+
+
+@keras.saving.register_keras_serializable(package="nadam_suite")
+class WarmupExponential(Schedule):
+    """A linear warm-up to `peak`, then the same factor again and again, but not to below `end`.
+
+    With W = warmup_steps, T = total_steps and D = decay_steps the value at step t is
+
+    * `start + (peak - start) * t / W` for t < W,
+    * `max(end, peak * decay_rate ** ((t - W) / D))` for W <= t <= T, the exponent rounded down if
+      `staircase`,
+    * the value at T for t > T.
+
+    Args:
+        peak: Highest value, reached at step `warmup_steps`; >= 0.
+        total_steps: Length of the whole schedule, the warm-up included; an integer >= 1.
+        warmup_steps: Length of the warm-up, an integer >= 0 and less than `total_steps`. Defaults
+            to none.
+        end: Lowest value of the decay, at most the peak. Defaults to 0.
+        start: Value at step 0, if there is a warm-up. Defaults to 0.
+        decay_rate: The factor, in (0, 1]. Defaults to 0.1.
+        decay_steps: Steps in which the value is multiplied by it, an integer >= 1, or None, the
+            default, for the whole decay.
+        staircase: Whether it is multiplied at once every `decay_steps`. Defaults to False.
+
+    Raises:
+        ArgumentError: A value lies out of its range, or the warm-up fills the schedule.
+        ArgumentTypeError: A value has the wrong type.
+
+    Example:
+    >>> from nadam_suite.schedules import WarmupExponential
+    >>> schedule = WarmupExponential(1.0, total_steps=6, warmup_steps=2, decay_rate=0.25)
+    >>> [float(schedule(step)) for step in (0, 1, 2, 4, 6, 99)]
+    [0.0, 0.5, 1.0, 0.5, 0.25, 0.25]
+
+    Source of the formula: `keras.optimizers.schedules.ExponentialDecay`, `optax`'s
+    `exponential_decay`; `decay_steps=1` is PyTorch's `ExponentialLR`, with a staircase `StepLR`.
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int,
+        warmup_steps: int = 0,
+        end: float = 0.0,
+        start: float = 0.0,
+        decay_rate: float = 0.1,
+        decay_steps: int | None = None,
+        staircase: bool = False,
+    ) -> None:
+        _keep(self, peak, total_steps, warmup_steps, end, start)
+        self.decay_rate = amount("decay_rate", decay_rate, positive=True, most=1.0)
+        self.decay_steps = None if decay_steps is None else count("decay_steps", decay_steps, 1)
+        if not isinstance(staircase, bool):
+            raise ArgumentTypeError(
+                "Argument `staircase` must be True or False. Received: "
+                f"staircase={staircase!r} (of type {type(staircase).__name__})."
+            )
+        self.staircase = staircase
+        if self.end > self.peak:
+            raise ArgumentError(
+                f"Argument `end` must be at most peak={self.peak!r}, below which the value falls. "
+                f"Received: end={self.end!r}. Lower it."
+            )
+
+    def _value(self, step: Any) -> Any:
+        length = self.total_steps - self.warmup_steps
+        per = length if self.decay_steps is None else self.decay_steps
+        done = ops.maximum(step - self.warmup_steps, 0)
+        if self.staircase:
+            done, length, per = ops.floor_divide(done, per), length // per, 1
+        decay = self.peak * power_of(self.decay_rate, done, per, length)
+        return warmed(
+            step,
+            self.start,
+            self.peak,
+            self.warmup_steps,
+            ops.clip(decay, self.end, self.peak),
+        )
 
 
 def _lengths(total_steps: Any, warmup_steps: Any) -> tuple[int, int]:
@@ -192,63 +288,24 @@ def _lengths(total_steps: Any, warmup_steps: Any) -> tuple[int, int]:
     return total, warm
 
 
-def _integer(step: Any, last: int) -> Any:
-    """Return the step as a tensor, at most `last`, before a narrower type can lose anything."""
-    if isinstance(step, numbers.Integral):  # a Python int may be larger than any tensor's
-        return ops.convert_to_tensor(min(max(int(step), 0), last), dtype="int32")
-    if isinstance(step, np.ndarray):
-        step = np.clip(step, 0, last)
-    step = ops.convert_to_tensor(step)
-    dtype = keras.backend.standardize_dtype(step.dtype)
-    if dtype in _NARROW:
-        dtype = "int32"
-        step = ops.cast(step, dtype)
-    if "int" in dtype:
-        last = min(last, int(np.iinfo(dtype).max))
-    return ops.minimum(step, last)
+def _keep(
+    schedule: Any, peak: Any, total_steps: Any, warmup_steps: Any, end: Any, start: Any
+) -> None:
+    """Check the arguments that all decays have, and keep them in their attributes."""
+    schedule.peak = amount("peak", peak)
+    schedule.total_steps, schedule.warmup_steps = _lengths(total_steps, warmup_steps)
+    schedule.end = amount("end", end)
+    schedule.start = amount("start", start)
+    schedule.last_step = schedule.total_steps
+    schedule.highest = max(schedule.peak, schedule.end)
+    if schedule.warmup_steps:
+        schedule.highest = max(schedule.highest, schedule.start)
 
 
-def _real(integers: Any) -> Any:
-    """Return integers in the type of a schedule's values."""
-    return ops.cast(integers, "float64" if keras.config.floatx() == "float64" else "float32")
-
-
-def _warm(step: Any, start: float, peak: float, length: int, after: Any) -> Any:
-    """Return the warm-up before step `length`, and `after`, or else `peak`, from there on."""
-    rest = ops.full_like(_real(step), peak) if after is None else after
-    if length == 0:
-        return rest
-    rising = start + (peak - start) * (_real(step) / float(length))
-    # The sum may round to just beyond the peak; a warm-up never does.
-    rising = ops.clip(rising, min(start, peak), max(start, peak))
-    return ops.where(step < length, rising, rest)
-
-
-def _warm_and_decay(schedule: Any, step: Any, shape: Callable[[Any], Any]) -> Any:
-    """Return the value of a schedule whose decay is peak and end, mixed by a shape.
-
-    Args:
-        schedule: The schedule.
-        step: The step.
-        shape: The peak's part in the mixture for the part of the decay that is left, in [0, 1];
-            the end's part is the same function of the part that is done, so neither cancels.
-    """
-    step = _integer(step, schedule.total_steps)
+def _followed(schedule: Any, step: Any, curve: Curve) -> Any:
+    """Return the warm-up, and then the curve from the peak to the end."""
     length = schedule.total_steps - schedule.warmup_steps
-    # During the warm-up more than the whole decay is left; what comes out then is not used.
-    left = ops.minimum(schedule.total_steps - step, length)
-    of_peak, of_end = (shape(_real(part) / float(length)) for part in (left, length - left))
-    low, high = sorted((schedule.peak, schedule.end))
-    # The two parts may add up to just over one; a decay never leaves its range.
-    decay = ops.clip(schedule.peak * of_peak + schedule.end * of_end, low, high)
-    return _warm(step, schedule.start, schedule.peak, schedule.warmup_steps, decay)
-
-
-def _config(schedule: Any) -> dict[str, Any]:
-    names = ("peak", "total_steps", "warmup_steps", "end", "start")
-    return {name: getattr(schedule, name) for name in names}
-
-
-def _repr(schedule: Any) -> str:
-    arguments = ", ".join(f"{name}={value!r}" for name, value in schedule.get_config().items())
-    return f"{type(schedule).__name__}({arguments})"
+    # Before the decay nothing of it is done; what comes out then is not used.
+    done = ops.maximum(step - schedule.warmup_steps, 0)
+    decay = blend(done, length, schedule.peak, schedule.end, curve)
+    return warmed(step, schedule.start, schedule.peak, schedule.warmup_steps, decay)
