@@ -42,22 +42,23 @@ MAX_BODY = 45
 # Private names of Keras that the package touches, by file. This list should not grow: each entry is
 # a bet on Keras' inside that every release must be checked for. Look for a public way first.
 PRIVATE_KERAS = {
+    "callbacks/hyperparameters.py": {"_learning_rate"},
     "optimizers/layout.py": {
         "_accumulated_gradients",
         "_iterations",
+        "_learning_rate",
         "_model_variables_moving_average",
         "_momentums",
         "_velocities",
     },
     "optimizers/nadam.py": {
         "_check_variables_are_known",
-        "_learning_rate",
         "_momentums",
         "_trainable_variables",
-        "_untrack_variable",
         "_var_key",
         "_velocities",
     },
+    "optimizers/rate.py": {"_learning_rate", "_untrack_variable"},
     "optimizers/restore.py": {"_learning_rate"},
     "optimizers/settings.py": {"_learning_rate"},
     "optimizers/state.py": {"_learning_rate"},

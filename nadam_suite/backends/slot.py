@@ -32,7 +32,7 @@ class Slot:
         index: Position among the variables that the optimizer was built with.
         variable: The model variable.
         learning_rate: Multiplier of the learning rate, from the parameter rules.
-        weight_decay: Multiplier of the weight decay, from the parameter rules.
+        decay: Factor of the step's decay, from the multipliers of the rules.
         constraint: Constraint of the variable, or None.
         overwrite: Whether the gradient replaces the variable, as float8 scales ask for.
         momentum: First moment m.
@@ -45,7 +45,7 @@ class Slot:
     index: int
     variable: Any
     learning_rate: float = 1.0
-    weight_decay: float = 1.0
+    decay: float = 1.0
     constraint: Callable[[Any], Any] | None = None
     overwrite: bool = False
     momentum: Any = None
@@ -96,6 +96,8 @@ class State:
         u_product: Running product of u_t.
         beta_2_product: Running product of beta_2, where it varies.
         average_count: Number of updates that the averages have seen.
+        learning_rate_scale: What the rate of a schedule or callable is multiplied by.
+        monitor: What the last update used, see `nadam_suite.optimizers.monitor`.
     """
 
     slots: list[Slot]
@@ -103,6 +105,8 @@ class State:
     u_product: Any = None
     beta_2_product: Any = None
     average_count: Any = None
+    learning_rate_scale: Any = None
+    monitor: Any = None
 
     def variables(self) -> Iterator[Any]:
         """Yield everything that a step may assign."""
@@ -122,7 +126,14 @@ class State:
 
 
 KEPT = ("variable", "momentum", "velocity", "master", "accumulator", "average")
-COUNTERS = ("iterations", "u_product", "beta_2_product", "average_count")
+COUNTERS = (
+    "iterations",
+    "u_product",
+    "beta_2_product",
+    "average_count",
+    "learning_rate_scale",
+    "monitor",
+)
 
 
 def compute_dtype(dtype: str) -> str:

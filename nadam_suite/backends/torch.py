@@ -98,7 +98,7 @@ class TorchBackend(Backend):
                 slot.compute_dtype,
                 slot.variable.value.device,
                 slot.learning_rate,
-                slot.weight_decay,
+                slot.decay,
             )
             groups[key].append(position)
         weights: list[Any] = [None] * len(slots)
@@ -175,7 +175,7 @@ def _update_group(members: list[Slot], gradients: list[Any], scalars: Any) -> li
     """Follow `optimizers.rule.nadam_update` in place; all members share type and multipliers."""
     first = members[0]
     dtype = getattr(torch, first.compute_dtype)
-    rate, decay = first.learning_rate, first.learning_rate * first.weight_decay
+    rate, decay = first.learning_rate, first.decay
     weights = [
         slot.weight() if slot.master is not None else slot.variable.value for slot in members
     ]

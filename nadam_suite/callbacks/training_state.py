@@ -17,16 +17,18 @@ import keras
 import numpy as np
 
 from nadam_suite.backends import get_backend
+from nadam_suite.callbacks.plateau import PlateauScale
 from nadam_suite.callbacks.snapshot import Snapshot, assign, read, take
 from nadam_suite.errors import ArgumentError, StateError
 
 __all__ = ["TrainingState"]
 
-# What Keras' own callbacks remember between epochs, in their public attributes.
+# What Keras' own callbacks, and ours, remember between epochs, in their public attributes.
 _REMEMBERED: dict[type, tuple[str, ...]] = {
     keras.callbacks.EarlyStopping: ("best", "best_epoch", "best_weights", "stopped_epoch", "wait"),
     keras.callbacks.ReduceLROnPlateau: ("best", "cooldown_counter", "wait"),
     keras.callbacks.ModelCheckpoint: ("best",),
+    PlateauScale: ("best", "cooldown_counter", "scale", "wait"),
 }
 _FILE = "training_state.npz"
 

@@ -35,12 +35,26 @@ class Subject:
         resumable_fit: Trains a model, or goes on with a training that was cut, with the callback
             meant for it. Called with the model, a folder, x, y, and the other callbacks; see
             `nadam_suite.doctor.subjects`.
+        warmup_cosine: Schedule with a linear warm-up from 0 to a peak and a cosine to 0. Called
+            with peak, steps of the warm-up and steps in all.
+        exponential: Schedule that is multiplied by a factor in so many steps. Called with its
+            first value, the steps and the factor.
+        polynomial: Schedule that falls on a straight line, its end left to the default. Called
+            with its first value and its steps.
+        plateau: Callback that lowers the rate on a plateau. Called with the metric, the factor and
+            the patience.
+        watchers: Callbacks that put the optimizer's hyperparameters into the logs.
     """
 
     name: str
     optimizer: Callable[..., Any]
     loss_scaling: Callable[..., Any]
     resumable_fit: Callable[..., None]
+    warmup_cosine: Callable[..., Any]
+    exponential: Callable[..., Any]
+    polynomial: Callable[..., Any]
+    plateau: Callable[..., Any]
+    watchers: Callable[[], list[Any]]
 
 
 @dataclasses.dataclass(frozen=True)

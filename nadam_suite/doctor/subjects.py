@@ -9,23 +9,51 @@ from typing import Any
 import keras
 import numpy as np
 
-from nadam_suite.callbacks import TrainingState
+from nadam_suite.callbacks import HyperparameterLogger, PlateauScale, TrainingState
 from nadam_suite.doctor.cell import Subject
 from nadam_suite.optimizers import Nadam
 from nadam_suite.precision import DynamicLossScaleOptimizer
+from nadam_suite.schedules import WarmupCosine, WarmupExponential, WarmupPolynomial
 
 __all__ = ["ours", "stock"]
 
 
 def stock() -> Subject:
     """Return Keras' own Nadam, resumed by `keras.callbacks.BackupAndRestore`."""
-    wrapper = keras.optimizers.LossScaleOptimizer
-    return Subject("stock", keras.optimizers.Nadam, wrapper, _stock_fit)
+    schedules = keras.optimizers.schedules
+    return Subject(
+        "stock",
+        keras.optimizers.Nadam,
+        keras.optimizers.LossScaleOptimizer,
+        _stock_fit,
+        # Keras counts the warm-up apart from the decay. It begins at a zero of the peak's type.
+        warmup_cosine=lambda peak, warmup, total: schedules.CosineDecay(
+            0 * peak, total - warmup, warmup_target=peak, warmup_steps=warmup
+        ),
+        exponential=schedules.ExponentialDecay,
+        polynomial=schedules.PolynomialDecay,
+        plateau=lambda monitor, factor, patience: keras.callbacks.ReduceLROnPlateau(
+            monitor, factor=factor, patience=patience, mode="min"
+        ),
+        watchers=list,
+    )
 
 
 def ours() -> Subject:
     """Return this package's Nadam, resumed by `nadam_suite.callbacks.TrainingState`."""
-    return Subject("ours", Nadam, DynamicLossScaleOptimizer, _our_fit)
+    return Subject(
+        "ours",
+        Nadam,
+        DynamicLossScaleOptimizer,
+        _our_fit,
+        warmup_cosine=lambda peak, warmup, total: WarmupCosine(peak, total, warmup),
+        exponential=lambda first, steps, factor: WarmupExponential(first, steps, decay_rate=factor),
+        polynomial=WarmupPolynomial,
+        plateau=lambda monitor, factor, patience: PlateauScale(
+            monitor, factor=factor, patience=patience, mode="min"
+        ),
+        watchers=lambda: [HyperparameterLogger()],
+    )
 
 
 def _stock_fit(

@@ -14,6 +14,7 @@ from nadam_suite.doctor.probes import (
     gradients,
     precision,
     replicas,
+    schedules,
     states,
 )
 from nadam_suite.errors import ArgumentError
@@ -40,6 +41,7 @@ CELLS: tuple[Cell, ...] = tuple(
             *states.CELLS,
             *costs.CELLS,
             *replicas.CELLS,
+            *schedules.CELLS,
         ),
         key=_order,
     )

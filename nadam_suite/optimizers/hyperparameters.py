@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from nadam_suite.backends import get_backend
-from nadam_suite.errors import ArgumentTypeError, SerializationError
-from nadam_suite.optimizers.arguments import check_number, check_range, exact_float
+from nadam_suite.errors import ArgumentError, ArgumentTypeError, SerializationError
+from nadam_suite.optimizers.arguments import Interval, check_number, check_range, exact_float
 
 __all__ = ["RANGES", "current_value", "is_constant", "normalize", "serialize"]
 
@@ -35,7 +35,7 @@ def normalize(name: str, value: Any) -> Any:
     if value is None and name == "weight_decay":
         return None
     if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
-        return value
+        return _checked_schedule(name, value)
     if isinstance(value, keras.Variable):
         raise ArgumentTypeError(
             f"Argument `{name}` must be a number, a schedule or a callable. Received: "
@@ -93,6 +93,17 @@ def serialize(name: str, value: Any) -> Any:
             "nested function needs a name at module level first."
         )
     return keras.saving.serialize_keras_object(value)
+
+
+def _checked_schedule(name: str, schedule: Any) -> Any:
+    """Refuse a schedule that says of itself that it will leave the range."""
+    highest = getattr(schedule, "highest", None)
+    if isinstance(highest, float) and highest not in Interval(RANGES[name]):
+        raise ArgumentError(
+            f"Argument `{name}` must be {Interval(RANGES[name])} at every step. Received: "
+            f"{name}={schedule!r}, whose highest value is {highest!r}. Lower it."
+        )
+    return schedule
 
 
 def _checked_callable(name: str, value: Any) -> Any:

@@ -10,6 +10,7 @@ import keras
 from nadam_suite.backends import get_backend
 from nadam_suite.backends.slot import HALF_PRECISION, Slot, State, compute_dtype, dtype_of
 from nadam_suite.optimizers.hyperparameters import is_constant
+from nadam_suite.optimizers.monitor import MONITORED
 from nadam_suite.optimizers.parameter_rules import ParameterRule, explain
 
 __all__ = ["Layout", "moment_dtype", "needs_master", "state_dtype"]
@@ -46,18 +47,25 @@ class Layout:
         variables: The model variables.
         keys: A hashable stable key for every variable.
         rules: Parameter rules, resolved here once.
+        weight_decay_mode: Unless it is "independent", a variable whose rate is multiplied decays
+            so much the more or less.
     """
 
     def __init__(
-        self, variables: Sequence[Any], keys: Sequence[Any], rules: Sequence[ParameterRule]
+        self,
+        variables: Sequence[Any],
+        keys: Sequence[Any],
+        rules: Sequence[ParameterRule],
+        weight_decay_mode: str = "lr",
     ) -> None:
         rows = explain(rules, variables)
+        apart = weight_decay_mode == "independent"
         self.slots = [
             Slot(
                 index,
                 variable,
                 row.learning_rate,
-                row.weight_decay,
+                row.weight_decay * (1.0 if apart else row.learning_rate),
                 constraint=getattr(variable, "constraint", None),
                 overwrite=bool(getattr(variable, "overwrite_with_gradient", False)),
             )
@@ -80,6 +88,11 @@ class Layout:
         state.u_product = optimizer.add_variable(name="u_product", **one)
         if not is_constant(optimizer.beta_2):
             state.beta_2_product = optimizer.add_variable(name="beta_2_product", **one)
+        if callable(optimizer._learning_rate):
+            state.learning_rate_scale = optimizer.add_variable(name="learning_rate_scale", **one)
+        state.monitor = optimizer.add_variable(
+            shape=(len(MONITORED),), dtype="float32", initializer="zeros", name="monitor"
+        )
         if optimizer.use_ema:
             state.average_count = optimizer.add_variable(
                 shape=(), dtype="int", name="average_count"

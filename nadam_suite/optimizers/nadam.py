@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from nadam_suite.backends import as_written, get_backend
-from nadam_suite.backends.slot import compute_dtype, dtype_of, path_of
+from nadam_suite.backends.slot import dtype_of, path_of
 from nadam_suite.optimizers import hyperparameters, settings
 from nadam_suite.optimizers.layout import Layout, state_dtype
 from nadam_suite.optimizers.parameter_rules import (
@@ -20,15 +20,16 @@ from nadam_suite.optimizers.parameter_rules import (
     exclusion_rules,
     explain,
 )
+from nadam_suite.optimizers.rate import LearningRate
 from nadam_suite.optimizers.restore import check_weights, replaced, restore_state
 from nadam_suite.optimizers.state import read_store, saved_state
-from nadam_suite.optimizers.step import schedule_counter, take_step
+from nadam_suite.optimizers.step import take_step
 
 __all__ = ["Nadam"]
 
 
 @keras.saving.register_keras_serializable(package="nadam_suite")
-class Nadam(keras.optimizers.Nadam):
+class Nadam(LearningRate, keras.optimizers.Nadam):
     """Nadam: Adam with Nesterov momentum.
 
     Follows `keras.optimizers.Nadam` step for step with its default arguments. Where the stock
@@ -47,8 +48,8 @@ class Nadam(keras.optimizers.Nadam):
             or a callable. Defaults to 0.9.
         beta_2: Decay rate of the second moment, likewise. Defaults to 0.999.
         epsilon: Added to the root of the second moment, > 0. Defaults to 1e-7.
-        weight_decay: Decoupled decay: each update first multiplies the weights by
-            `1 - learning_rate * weight_decay`. A number >= 0, a schedule, a callable or None.
+        weight_decay: Decoupled decay w: each update first multiplies the weights by
+            `1 - learning_rate * w`. A number >= 0, a schedule, a callable or None.
         clipnorm: Largest norm of a single variable's gradient, > 0, or None.
         clipvalue: Largest absolute value of a gradient's elements, > 0, or None.
         global_clipnorm: Largest norm of all gradients together, > 0, or None. Only one of the
@@ -72,6 +73,11 @@ class Nadam(keras.optimizers.Nadam):
         slot_dtype: Type of the moments: "float32", "bfloat16", "float16", or None for float32, and
             float64 for float64 variables. Half-precision variables also get a float32 copy, unless
             the moments are half precision too.
+        weight_decay_mode: What the weights are multiplied by, with r = learning_rate /
+            max_learning_rate: `1 - learning_rate * w` ("lr", the default, as in Keras), `1 - r * w`
+            ("independent" of the peak) or `1 - r * learning_rate * w` ("corrected", as in AdamC).
+        max_learning_rate: Highest learning rate of the training, > 0. Defaults to the number that
+            was typed, or what a schedule of `nadam_suite` says. Not with mode "lr".
 
     Raises:
         ArgumentError: An argument lies out of its range.
@@ -91,7 +97,6 @@ class Nadam(keras.optimizers.Nadam):
     Reference: Dozat, "Incorporating Nesterov Momentum into Adam", ICLR workshop, 2016.
     """
 
-    _learning_rate: Any
     parameter_rules: tuple[ParameterRule, ...]
 
     def __init__(
@@ -115,6 +120,8 @@ class Nadam(keras.optimizers.Nadam):
         parameter_rules: Any = (),
         schedule_step: str = "batch",
         slot_dtype: str | None = None,
+        weight_decay_mode: str = "lr",
+        max_learning_rate: float | None = None,
     ) -> None:
         typed = dict(locals())
         values = settings.checked({argument: typed[argument] for argument in _ARGUMENTS})
@@ -124,47 +131,13 @@ class Nadam(keras.optimizers.Nadam):
         super().__init__(learning_rate=rate if callable(rate) else lambda: 0.0, **values)
         for argument, value in extras.items():
             setattr(self, argument, value)
+        self.monitored: bool | str = False  # see `nadam_suite.optimizers.monitor.last_update`
         self._typed_rate: float | None = None
+        self._note_highest(rate)
         self._excluded: frozenset[Any] = frozenset()
         self._pending_state: dict[str, np.ndarray] | None = None
         if not callable(rate):
             self._set_rate_variable(rate)
-
-    @property
-    def learning_rate(self) -> Any:
-        """The learning rate of the next step: the settable variable, or what a schedule says."""
-        if isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
-            return self._learning_rate(schedule_counter(self))
-        if isinstance(self._learning_rate, keras.Variable):
-            return self._learning_rate
-        return self._learning_rate()
-
-    @learning_rate.setter
-    def learning_rate(self, learning_rate: Any) -> None:
-        rate = hyperparameters.normalize("learning_rate", learning_rate)
-        settable = isinstance(self._learning_rate, keras.Variable)
-        if self.built and (callable(rate) or not settable):
-            settings.refuse_other_kind(self._learning_rate, learning_rate)
-        if callable(rate):
-            if settable:
-                self._untrack_variable(self._learning_rate)
-            self._learning_rate = rate
-        elif settable:
-            self._learning_rate.assign(rate)
-            self._typed_rate = rate
-        else:
-            self._set_rate_variable(rate)
-
-    def _set_rate_variable(self, rate: float) -> None:
-        """Hold the rate in a variable of full precision, so that it can be assigned."""
-        self._learning_rate = self.add_variable(
-            shape=(),
-            initializer=lambda _, dtype: keras.ops.convert_to_tensor(rate, dtype=dtype),
-            dtype=compute_dtype(keras.config.floatx()),
-            aggregation="only_first_replica",
-            name="learning_rate",
-        )
-        self._typed_rate = rate
 
     def build(self, var_list: Sequence[Any]) -> None:
         """Create the optimizer's variables for the model's; a state loaded before is restored."""
@@ -178,7 +151,7 @@ class Nadam(keras.optimizers.Nadam):
         keys = [self._var_key(variable) for variable in variables]
         late_rules = exclusion_rules(variables, [key in self._excluded for key in keys])
         self.parameter_rules = (*self.parameter_rules, *late_rules)
-        layout = Layout(variables, keys, self.parameter_rules)
+        layout = Layout(variables, keys, self.parameter_rules, self.weight_decay_mode)
         # The stock build of Nadam would type the product of u after the first variable, and lose
         # track of it under a wrapper; the one below it is used as it is.
         super(keras.optimizers.Nadam, self).build(variables)
@@ -345,5 +318,12 @@ class Nadam(keras.optimizers.Nadam):
 
 
 _ARGUMENTS = tuple(inspect.signature(Nadam.__init__).parameters)[1:]
-_EXTRAS = ("momentum_decay", "parameter_rules", "schedule_step", "slot_dtype")
+_EXTRAS = (
+    "momentum_decay",
+    "parameter_rules",
+    "schedule_step",
+    "slot_dtype",
+    "weight_decay_mode",
+    "max_learning_rate",
+)
 _FIXED = frozenset(_ARGUMENTS) - {"name", "learning_rate"}

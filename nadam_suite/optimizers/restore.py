@@ -46,7 +46,7 @@ def restore_state(optimizer: Any, state: Mapping[str, np.ndarray]) -> None:
     state = dict(state)
     _convert_iteration(optimizer, state)
     _complete_products(optimizer, state)
-    average_message = _reconcile_averages(optimizer, state)
+    messages = [_reconcile_averages(optimizer, state), _reconcile_scale(optimizer, state)]
     _check(optimizer, own, state)
 
     def assign() -> None:
@@ -59,7 +59,7 @@ def restore_state(optimizer: Any, state: Mapping[str, np.ndarray]) -> None:
     get_backend().eagerly(assign, [slot.variable for slot in slots])
     if optimizer.use_ema and not any(_is_average(name) for name in state):
         optimizer._layout.start_averages()
-    for message in (average_message, _dropped_window(own, state)):
+    for message in (*messages, _dropped_window(own, state)):
         if message:
             warnings.warn(message, NadamSuiteWarning, stacklevel=4)
 
@@ -70,12 +70,16 @@ def _is_average(name: str) -> bool:
 
 def replaced(optimizer: Any, arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
     """Return a new optimizer with changed arguments and the state of the old one."""
-    new = type(optimizer)(**{**arguments, **changes})
+    arguments = {**arguments, **changes}
+    if changes.get("weight_decay_mode") == "lr" and "max_learning_rate" not in changes:
+        arguments["max_learning_rate"] = None
+    new = type(optimizer)(**arguments)
     if optimizer.built:
         new.build([slot.variable for slot in optimizer._layout.slots])
         state = saved_state(optimizer)
         if "learning_rate" in changes:
             state.pop("learning_rate", None)
+            state.pop("learning_rate_scale", None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NadamSuiteWarning)  # the change is deliberate
             restore_state(new, state)
@@ -151,6 +155,21 @@ def _reconcile_averages(optimizer: Any, state: dict[str, np.ndarray]) -> str | N
     return (
         f"The saved state of optimizer {optimizer.name!r} has averages of the weights, which are "
         "dropped because use_ema=False. Set use_ema=True to keep them."
+    )
+
+
+def _reconcile_scale(optimizer: Any, state: dict[str, np.ndarray]) -> str | None:
+    """Start with an unscaled rate where the state has no scale; drop one that is not kept."""
+    if optimizer.learning_rate_scale is not None:
+        state.setdefault("learning_rate_scale", np.asarray(1.0, "float32"))
+        return None
+    scale = float(state.pop("learning_rate_scale", 1.0))
+    if scale == 1.0:
+        return None
+    return (
+        f"The saved state of optimizer {optimizer.name!r} has a learning rate that was scaled by "
+        f"{scale:.6g} on a plateau, which is dropped because its learning rate is a number. Assign "
+        "`optimizer.learning_rate`."
     )
 
 

@@ -8,7 +8,9 @@ step t = 1, 2, ..., rate lr, decay w and U_t the product of u_1 ... u_t,
     v   = beta_2 * v + (1 - beta_2) * g ** 2
     m^  = u_{t+1} * m / (1 - U_{t+1}) + (1 - u_t) * g / (1 - U_t)
     v^  = v / (1 - beta_2 ** t)
-    x   = x * (1 - lr * w) - lr * m^ / (sqrt(v^) + epsilon)
+    x   = x * (1 - d) - lr * m^ / (sqrt(v^) + epsilon)
+
+where d is lr * w, w * lr / max(lr) or w * lr ** 2 / max(lr): see `weight_decay`.
 
 The scalars are gathered first (`StepScalars`), so that a variable's update (`nadam_update`) is a
 single pass over x, g, m and v.
@@ -28,6 +30,7 @@ __all__ = [
     "momentum_schedule",
     "nadam_update",
     "power_complement",
+    "weight_decay",
 ]
 
 
@@ -41,7 +44,7 @@ class StepScalars:
         inverse_root_correction: 1 / sqrt(1 - beta_2 ** t), the factor of sqrt(v).
         one_minus_beta_1: Weight of g in m.
         one_minus_beta_2: Weight of g ** 2 in v.
-        decay: lr * weight_decay, or None without weight decay.
+        decay: What `weight_decay` has decided on, or None without weight decay.
         epsilon: Added to the root.
     """
 
@@ -72,6 +75,26 @@ def momentum_schedule(beta_1: Any, t: Any, momentum_decay: float | None, xp: Any
     return beta_1 * (1.0 - 0.5 * xp.pow(0.96, t * momentum_decay))
 
 
+def weight_decay(mode: str, decay: Any, rate: Any, highest: Any) -> Any:
+    """Return the share of a weight that an update takes away, at weight decay `decay`.
+
+    Args:
+        mode: "lr": the rate times the decay, as in Keras, PyTorch and optax. "independent": the
+            decay times the schedule's multiplier, which is the rate over its highest value;
+            Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2, and
+            Wortsman et al., "Small-scale proxies for large-scale Transformer training
+            instabilities", 2023. "corrected": the rate times both; Defazio, "Why Gradients Rapidly
+            Increase Near the End of Training", 2025, and timm's `nadamc`.
+        decay: The weight decay of this step.
+        rate: The learning rate of this step.
+        highest: The highest learning rate, a number; "lr" does not use it.
+    """
+    if mode == "lr":
+        return rate * decay
+    multiplier = rate * (1.0 / highest)
+    return decay * multiplier if mode == "independent" else rate * decay * multiplier
+
+
 def power_complement(beta: float, t: Any, xp: Any) -> Any:
     """Return 1 - beta ** t without cancellation, also where beta rounds to one in float32."""
     return 1.0 if beta == 0.0 else -xp.expm1(t * math.log(beta))
@@ -79,8 +102,8 @@ def power_complement(beta: float, t: Any, xp: Any) -> Any:
 
 def nadam_update(x: Any, g: Any, m: Any, v: Any, s: StepScalars, slot: Any) -> tuple[Any, Any, Any]:
     """Return the new x, m and v; `slot` has the multipliers of the parameter rules."""
-    if s.decay is not None and slot.weight_decay:
-        x = x - x * (s.decay * (slot.learning_rate * slot.weight_decay))
+    if s.decay is not None and slot.decay:
+        x = x - x * (s.decay * slot.decay)
     m = m + (g - m) * s.one_minus_beta_1
     v = v + (keras.ops.square(g) - v) * s.one_minus_beta_2
     direction = m * (s.momentum_rate * slot.learning_rate)

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _SLOT_DTYPES = (None, "float32", "bfloat16", "float16")
-_POSITIVE = ("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor")
+_POSITIVE = ("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor", "max_learning_rate")
 
 
 def checked(values: dict[str, Any]) -> dict[str, Any]:
@@ -57,6 +57,9 @@ def checked(values: dict[str, Any]) -> dict[str, Any]:
         "schedule_step", values["schedule_step"], ("batch", "update")
     )
     result["slot_dtype"] = check_choice("slot_dtype", values["slot_dtype"], _SLOT_DTYPES)
+    result["weight_decay_mode"] = check_choice(
+        "weight_decay_mode", values["weight_decay_mode"], ("lr", "independent", "corrected")
+    )
     _check_name(values["name"])
     _check_clipping(result)
     return result
@@ -84,7 +87,7 @@ def current_arguments(optimizer: Any, names: Sequence[str]) -> dict[str, Any]:
     """Return the constructor's arguments as they stand, callables as they are.
 
     A learning rate that nobody has assigned since comes back with the digits that were typed, not
-    with those of the variable that holds it.
+    with those of the variable that holds it; then the highest rate that was typed comes along.
     """
     values = {name: getattr(optimizer, name) for name in names if name != "learning_rate"}
     rate = optimizer._learning_rate
@@ -92,6 +95,8 @@ def current_arguments(optimizer: Any, names: Sequence[str]) -> dict[str, Any]:
         held = keras.ops.convert_to_numpy(rate)
         unchanged = held == held.dtype.type(optimizer._typed_rate)
         rate = optimizer._typed_rate if unchanged else exact_float(held)
+        if optimizer._highest_rate not in (None, rate):  # the number no longer tells it
+            values["max_learning_rate"] = optimizer._highest_rate
     return {"learning_rate": rate, **values}
 
 
@@ -117,7 +122,8 @@ def refuse_other_kind(held: Any, wanted: Any) -> NoReturn:
     raise ArgumentTypeError(
         "Argument `learning_rate` of a built optimizer can change its value, not its kind. "
         f"Received: learning_rate={wanted!r}, the optimizer was created with {held}. Use "
-        "`optimizer.replace(learning_rate=...)` and compile the model with the result."
+        "`optimizer.replace(learning_rate=...)` and compile the model with the result; "
+        "`nadam_suite.callbacks.PlateauScale` lowers any kind of rate on a plateau."
     )
 
 

@@ -34,7 +34,7 @@ def named_state(optimizer: Any) -> Iterator[tuple[str, Any]]:
     yield "iteration", state.iterations
     if isinstance(optimizer._learning_rate, keras.Variable):
         yield "learning_rate", optimizer._learning_rate
-    for name in ("u_product", "beta_2_product", "average_count"):
+    for name in ("u_product", "beta_2_product", "average_count", "learning_rate_scale"):
         if (variable := getattr(state, name)) is not None:
             yield name, variable
     for slot in optimizer._layout.slots:

@@ -11,12 +11,14 @@ import keras
 from nadam_suite.backends import Backend, get_backend
 from nadam_suite.backends.slot import Slot, State, dtype_of
 from nadam_suite.optimizers.hyperparameters import current_value, is_constant
+from nadam_suite.optimizers.monitor import record
 from nadam_suite.optimizers.rule import (
     StepScalars,
     clip_scale,
     momentum_schedule,
     nadam_update,
     power_complement,
+    weight_decay,
 )
 
 __all__ = ["schedule_counter", "take_step"]
@@ -79,8 +81,10 @@ class Hyperparameters:
         scheduled = isinstance(
             optimizer.beta_1, keras.optimizers.schedules.LearningRateSchedule
         )  # only a schedule knows its next value
+        rate = value("learning_rate", optimizer._learning_rate)
+        scale = optimizer._layout.state.learning_rate_scale
         return cls(
-            learning_rate=value("learning_rate", optimizer._learning_rate),
+            learning_rate=rate if scale is None else rate * get_backend().scalar(scale, dtype),
             weight_decay=value("weight_decay", optimizer.weight_decay),
             beta_1=beta_1,
             next_beta_1=(
@@ -186,10 +190,14 @@ class Step:
 
     def _update_weights(self, trained: list[tuple[Slot, Any, Any]]) -> None:
         """Clip, decay, update and constrain; an item's flag, if any, decides whether it counts."""
-        scalars = self._scalars()
+        opt, (scalars, momentum) = self.optimizer, self._scalars()
         if not trained:
             return
-        gradients = self._clip([gradient for _, gradient, _ in trained])
+        gradients = [gradient for _, gradient, _ in trained]
+        norm = self._global_norm(gradients)
+        if opt.monitored:
+            record(self.state.monitor, self.hyperparameters, momentum, norm)
+        gradients = self._clip(gradients, norm)
         moving = [
             (slot, gradient, came)
             for (slot, _, came), gradient in zip(trained, gradients, strict=True)
@@ -215,8 +223,8 @@ class Step:
                 new = self.backend.select(flags[slot.index], new, before[slot.index])
             slot.write(new)
 
-    def _scalars(self) -> StepScalars:
-        """Return the scalars of this update, and advance the running products."""
+    def _scalars(self) -> tuple[StepScalars, Any]:
+        """Return the scalars of this update and its momentum; advance the running products."""
         opt, state, h, backend = self.optimizer, self.state, self.hyperparameters, self.backend
         t = backend.scalar(self.update_number, self.dtype)
         u_t = momentum_schedule(h.beta_1, t, opt.momentum_decay, backend.math)
@@ -235,8 +243,10 @@ class Step:
             beta_2_product = backend.scalar(state.beta_2_product, self.dtype) * h.beta_2
             state.beta_2_product.assign(beta_2_product)
             velocity_correction = 1.0 - beta_2_product
-        decay = None if h.weight_decay is None else h.learning_rate * h.weight_decay
-        return StepScalars(
+        decay = h.weight_decay
+        if decay is not None:
+            decay = weight_decay(opt.weight_decay_mode, decay, h.learning_rate, opt._highest_rate)
+        scalars = StepScalars(
             momentum_rate=h.learning_rate * u_next / corrections[1],
             gradient_rate=h.learning_rate * (1.0 - u_t) / corrections[0],
             inverse_root_correction=1.0 / backend.math.sqrt(velocity_correction),
@@ -245,8 +255,18 @@ class Step:
             decay=decay,
             epsilon=opt.epsilon,
         )
+        return scalars, u_t
 
-    def _clip(self, gradients: list[Any]) -> list[Any]:
+    def _global_norm(self, gradients: list[Any]) -> Any:
+        """Return the norm of all gradients together, or None where nothing needs it."""
+        if self.optimizer.global_clipnorm is None and self.optimizer.monitored != "norm":
+            return None
+        squares = [
+            keras.ops.cast(keras.ops.sum(keras.ops.square(g)), self.dtype) for g in gradients
+        ]
+        return keras.ops.sqrt(keras.ops.sum(keras.ops.stack(squares)))
+
+    def _clip(self, gradients: list[Any], norm: Any) -> list[Any]:
         """Clip the aggregated gradients by value, by their own norms or by their common norm."""
         opt = self.optimizer
         if opt.clipvalue is not None:
@@ -256,10 +276,6 @@ class Step:
             factors = [clip_scale(keras.ops.sqrt(s), opt.clipnorm) for s in squares]
             return [g * factor for g, factor in zip(gradients, factors, strict=True)]
         if opt.global_clipnorm is not None:
-            squares = [
-                keras.ops.cast(keras.ops.sum(keras.ops.square(g)), self.dtype) for g in gradients
-            ]
-            norm = keras.ops.sqrt(keras.ops.sum(keras.ops.stack(squares)))
             factor = clip_scale(norm, opt.global_clipnorm)
             return [g * keras.ops.cast(factor, g.dtype) for g in gradients]
         return gradients

@@ -15,8 +15,8 @@ FILES = sorted(
     for part in ("optimizers", "backends")
     for path in (ROOT / "nadam_suite" / part).glob("*.py")
 )
-# Names of Keras that the package assigns too, so that its own assignments do not tell them apart.
-SHARED = {"_layout", "_learning_rate"}
+# Names of Keras that the package assigns or declares too, which its own code does not tell apart.
+SHARED = {"_layout", "_learning_rate", "_untrack_variable"}
 
 
 def _scan():

@@ -18,6 +18,7 @@ import numpy as np
 
 from tests.distribution import problem
 from tests.distribution.problem import SCENARIOS, Batches, Scenario, everything, nadam_of
+from tests.distribution.scheduled import train as every_schedule
 
 _COLLECTIVE = re.compile(
     r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
@@ -217,8 +218,19 @@ def overflow(folder: Path) -> None:
     (folder / "overflow.json").write_text(json.dumps(facts))
 
 
+def scheduled(folder: Path, setups: str) -> None:
+    """Every kind of schedule, logged and scaled, in each setup; "one-8" is eight per execution."""
+    for setup in setups.split(","):
+        for window in (None, 2):
+            start("one" if setup == "one-8" else setup)
+            model = problem.one_signed_model()
+            found = every_schedule(model, window, 8 if setup == "one-8" else 1)
+            np.savez(folder / f"{setup}-{window}-0.npz", **found)
+
+
 def main(tasks: str, folder: str, *arguments: str) -> None:
     """Do some tasks, joined by "+"; the arguments are those of `train`."""
     known = {"train": train, "collectives": collectives, "late": late, "overflow": overflow}
+    known["scheduled"] = scheduled
     for task in tasks.split("+"):
         known[task](Path(folder), *arguments)

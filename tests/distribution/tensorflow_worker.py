@@ -26,6 +26,7 @@ from nadam_suite.errors import NadamSuiteError
 from nadam_suite.precision import DynamicLossScaleOptimizer
 from tests.distribution import problem
 from tests.distribution.problem import SCENARIOS, Batches, everything
+from tests.distribution.scheduled import train as every_schedule
 
 
 def strategy_of(setup: str) -> Any:
@@ -165,6 +166,19 @@ def resume(folder: Path, setup: str) -> None:
         np.savez(folder / f"{file.stem}-on-{setup}.npz", **everything(model))
 
 
+def scheduled(folder: Path, setups: str) -> None:
+    """Every kind of schedule, logged and scaled, in each setup; "one-8" is eight per execution."""
+    for setup in setups.split(","):
+        strategy = strategy_of(
+            "one" if setup == "one-8" else setup
+        )  # a process has one: TensorFlow fails with two
+        for window in (None, 2):
+            with begun(strategy):
+                model = problem.one_signed_model()
+                found = every_schedule(model, window, 8 if setup == "one-8" else 1)
+            np.savez(folder / f"{setup}-{window}-{process()[0]}.npz", **found)
+
+
 def _halves() -> tuple[list[Any], list[Any]]:
     batches = problem.one_signed_batches(24)
     return batches[:10], batches[10:]
@@ -267,7 +281,7 @@ def refusals(folder: Path) -> None:
 
 TASKS = {
     function.__name__: function
-    for function in (train, loops, save, resume, uneven, overflow, refusals)
+    for function in (train, loops, save, resume, uneven, overflow, refusals, scheduled)
 }
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 
 from nadam_suite import Nadam, ParameterRule
 from nadam_suite.errors import ArgumentError, ArgumentTypeError, NadamSuiteError
+from nadam_suite.schedules import Linear
 from tests.optimizers.driver import make_variables
 
 NAN, INF = float("nan"), float("inf")
@@ -44,6 +45,8 @@ REFUSED = {
     "momentum_decay": ([-0.004, NAN, INF], ["paper", True]),
     "schedule_step": (["epoch", "Batch", ""], [None, 3]),
     "slot_dtype": (["int32", "float128"], [16, np.float32]),
+    "weight_decay_mode": (["adamw", "LR", ""], [None, 1]),
+    "max_learning_rate": ([0.0, -1.0, NAN, INF, 0.1], ["1", True]),  # 0.1: mode "lr" uses none
     "parameter_rules": ([{"match": "x", "rate": 1.0}], ["bias", 3, [3]]),
 }
 CASES = [
@@ -109,6 +112,7 @@ def test_ours_only_arguments_are_keyword_only():
     """What stock Nadam does not have cannot be given by position."""
     kinds = inspect.signature(Nadam.__init__).parameters
     ours = ("momentum_decay", "parameter_rules", "schedule_step", "slot_dtype")
+    ours += ("weight_decay_mode", "max_learning_rate")
     assert all(kinds[name].kind is inspect.Parameter.KEYWORD_ONLY for name in ours)
     stock = [
         n for n in inspect.signature(keras.optimizers.Nadam.__init__).parameters if n != "kwargs"
@@ -185,3 +189,11 @@ def test_gradients_that_do_not_match_the_variables_are_refused():
         optimizer.apply([keras.ops.ones(2)])
     with pytest.raises(ValueError, match="Unknown variable"):
         optimizer.apply([keras.ops.ones(2)], make_variables([np.ones(2)]))
+
+
+@pytest.mark.parametrize("name", ["beta_1", "beta_2"])
+def test_a_schedule_that_will_leave_the_range_is_refused(name):
+    """A beta that reaches 1 at some step is refused before the first one."""
+    with pytest.raises(ArgumentError, match=rf"`{name}` must be in \[0, 1\).*highest value is 1.5"):
+        Nadam(**{name: Linear(0.5, 1.5, 100)})
+    Nadam(**{name: Linear(0.5, 0.999, 100)})

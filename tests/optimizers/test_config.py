@@ -35,6 +35,8 @@ EVERYTHING = {
     "parameter_rules": [ParameterRule("w1", 1, 0.5, 0.0)],
     "schedule_step": "update",
     "slot_dtype": "float32",
+    "weight_decay_mode": "corrected",
+    "max_learning_rate": 0.004,
 }
 
 

@@ -8,7 +8,10 @@ paper and in PyTorch; None means u_t = beta_1, as in optax). Symbols are the pap
     v_t = beta_2 v_{t-1} + (1 - beta_2) g_t^2
     m^  = u_{t+1} m_t / (1 - U_{t+1}) + (1 - u_t) g_t / (1 - U_t),   U_t = u_1 u_2 ... u_t
     v^  = v_t / (1 - beta_2^t)
-    x_t = x_{t-1} (1 - alpha lambda) - alpha m^ / (sqrt(v^) + epsilon)
+    x_t = x_{t-1} (1 - d) - alpha m^ / (sqrt(v^) + epsilon)
+
+d is alpha lambda in mode "lr", lambda alpha / alpha_max in mode "independent", and
+lambda alpha^2 / alpha_max in mode "corrected".
 """
 
 from __future__ import annotations
@@ -79,8 +82,16 @@ def _update(x, g, m, v, c, *, epsilon):
     v = c["beta_2"] * v + (1 - c["beta_2"]) * g * g
     m_hat = c["u_next"] * m / (1 - c["U_next"]) + (1 - c["u"]) * g / (1 - c["U"])
     v_hat = v / (1 - c["beta_2_product"])
-    x = x * (1 - c["alpha"] * c["lambda"])
+    x = x * (1 - c["decay"])
     return x - c["alpha"] * m_hat / (np.sqrt(v_hat) + epsilon), m, v
+
+
+def _decay(mode: str, c, by_rate: float, highest: float | None) -> float:
+    """The share of one variable that the decay takes; `by_rate` multiplies its highest rate too."""
+    if mode == "lr":
+        return c["alpha"] * c["lambda"]
+    r = c["alpha"] / (highest * by_rate)
+    return c["lambda"] * r * (1.0 if mode == "independent" else c["alpha"])
 
 
 def _scalars(state, step, next_step, learning_rate, beta_1, beta_2, weight_decay, momentum_decay):
@@ -122,6 +133,8 @@ def nadam_step(
     gradient_accumulation_steps: int | None = None,
     momentum_decay: float | None = 1.0,
     schedule_step: str = "batch",
+    weight_decay_mode: str = "lr",
+    max_learning_rate: float | None = None,
     multipliers: Sequence[tuple[float, float]] | None = None,
     constraints: Sequence[Callable | None] | None = None,
 ) -> tuple[Arrays, NadamState]:
@@ -157,6 +170,7 @@ def nadam_step(
             continue
         by_rate, by_decay = multipliers[i] if multipliers else (1.0, 1.0)
         own = c | {"alpha": c["alpha"] * by_rate, "lambda": c["lambda"] * by_decay}
+        own["decay"] = _decay(weight_decay_mode, own, by_rate, max_learning_rate)
         x[i], m[i], v[i] = _update(x[i], gradient, m[i], v[i], own, epsilon=epsilon)
         if constraints and constraints[i] is not None:
             x[i] = constraints[i](x[i])
