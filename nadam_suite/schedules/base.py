@@ -31,9 +31,9 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> Any:
         """Return the value at `step`, an integer scalar or array."""
-        return self._value(clamped(step, self.last_step))
+        return self._course(clamped(step, self.last_step))
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Piecewise(Schedule):
         self.last_step = self.points[-1][0]
         self.highest = max(value for _, value in self.points)
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         return interpolated(step, self.points, self.interpolation)
 
 
@@ -96,7 +96,7 @@ class Joined(Schedule):
         highest = [getattr(schedule, "highest", None) for schedule in self.schedules]
         self.highest = None if None in highest else max(h for h in highest if h is not None)
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         value = _at(self.schedules[0], step)
         for schedule, boundary in zip(self.schedules[1:], self.boundaries, strict=True):
             later = _at(schedule, ops.maximum(step - boundary, 0))
@@ -128,7 +128,7 @@ class Scaled(Schedule):
         highest = getattr(schedule, "highest", None)
         self.highest = None if highest is None else highest * self.factor
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         return _at(self.schedule, step) * self.factor
 
 
@@ -184,7 +184,7 @@ class WithCooldown(Schedule):
         highest = getattr(schedule, "highest", None)
         self.highest = None if highest is None else max(highest, self.end)
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         length = self.cooldown_steps
         first = self.total_steps - length
         before = _at(self.schedule, ops.minimum(step, first))

@@ -76,7 +76,7 @@ class OneCycle(Schedule):
         self.last_step = self.total_steps
         self.highest = max(self.peak, self.peak / self.div_factor / self.final_div_factor)
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         initial = self.peak / self.div_factor
         points = _cycle(self, initial, self.peak, initial / self.final_div_factor)
         return interpolated(step, points, self.anneal)
@@ -138,7 +138,7 @@ class OneCycleMomentum(Schedule):
         self.last_step = self.total_steps
         self.highest = self.max_momentum
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         points = _cycle(self, self.max_momentum, self.base_momentum, self.max_momentum)
         return interpolated(step, points, self.anneal)
 
@@ -206,7 +206,7 @@ class Cyclical(Schedule):
         rise = max(t / self.step_size * self.gamma**t for t in (math.floor(best), math.ceil(best)))
         return self.base + (self.peak - self.base) * rise
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         up, down = self.step_size, self.step_size_down or self.step_size
         cycle = ops.floor_divide(step, up + down)
         position = step - cycle * (up + down)
@@ -302,7 +302,7 @@ class CosineRestarts(Schedule):
             return self.first_period * (self.cycles or 0)
         return self._starts[-1] if len(self._starts) > (self.cycles or 0) else LAST_STEP
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         if self.t_mul == 1.0:
             index = ops.floor_divide(step, self.first_period)
             left = self.first_period - (step - index * self.first_period)

@@ -52,7 +52,7 @@ class Linear(Schedule):
         self.last_step = self.total_steps
         self.highest = max(self.start, self.end)
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         return blend(step, self.total_steps, self.start, self.end, LINES["linear"])
 
 
@@ -90,7 +90,7 @@ class Polynomial(Schedule):
         self.last_step = self.total_steps
         self.highest = max(self.start, self.end)
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         return blend(step, self.total_steps, self.start, self.end, polynomial(self.power))
 
 
@@ -139,7 +139,7 @@ class WarmupInverseSqrt(Schedule):
         self.timescale = None if timescale is None else count("timescale", timescale, 1)
         self.highest = max(self.peak, self.start if self.warmup_steps else 0.0)
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         scale = float(self.timescale or self.warmup_steps or _TIMESCALE)
         done = real(ops.maximum(step - self.warmup_steps, 0))
         falling = self.peak * ops.sqrt(scale / (done + scale))
@@ -178,7 +178,7 @@ class Noam(Schedule):
         self.last_step = LAST_STEP - 1  # the number of the step is one more
         self.highest = self.scale * self.d_model**-0.5 * self.warmup_steps**-0.5
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         number = real(step + 1)
         factor = self.scale * self.d_model**-0.5
         rising = number * (factor * self.warmup_steps**-1.5)
@@ -257,7 +257,7 @@ class WarmupStableDecay(Schedule):
         self.last_step = self.total_steps
         self.highest = max(self.peak, self.end, self.start if self.warmup_steps else 0.0)
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         length = self.cooldown_steps
         done = ops.maximum(step - (self.total_steps - length), 0)
         if self.shape == "exponential":

@@ -49,7 +49,7 @@ class Constant(Schedule):
         self.last_step = self.warmup_steps
         self.highest = max(self.value, self.start) if self.warmup_steps else self.value
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         return warmed(step, self.start, self.value, self.warmup_steps)
 
 
@@ -96,7 +96,7 @@ class WarmupCosine(Schedule):
     ) -> None:
         _keep(self, peak, total_steps, warmup_steps, end, start)
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         return _followed(self, step, LINES["cosine"])
 
 
@@ -142,7 +142,7 @@ class WarmupLinear(Schedule):
     ) -> None:
         _keep(self, peak, total_steps, warmup_steps, end, start)
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         return _followed(self, step, LINES["linear"])
 
 
@@ -193,7 +193,7 @@ class WarmupPolynomial(Schedule):
         _keep(self, peak, total_steps, warmup_steps, end, start)
         self.power = amount("power", power, positive=True)
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         return _followed(self, step, polynomial(self.power))
 
 
@@ -251,7 +251,7 @@ class WarmupExponential(Schedule):
         if not isinstance(staircase, bool):
             raise ArgumentTypeError(
                 "Argument `staircase` must be True or False. Received: "
-                f"staircase={staircase!r} (of type {type(staircase).__name__})."
+                f"staircase={staircase!r} (of type {type(staircase).__name__}). Pass a bool."
             )
         self.staircase = staircase
         if self.end > self.peak:
@@ -260,7 +260,7 @@ class WarmupExponential(Schedule):
                 f"Received: end={self.end!r}. Lower it."
             )
 
-    def _value(self, step: Any) -> Any:
+    def _course(self, step: Any) -> Any:
         length = self.total_steps - self.warmup_steps
         per = length if self.decay_steps is None else self.decay_steps
         done = ops.maximum(step - self.warmup_steps, 0)
