@@ -198,7 +198,7 @@ class Cyclical(Schedule):
         self.highest = max(self.base, self._top())
 
     def _top(self) -> float:
-        """Return the highest value of the first cycle, which comes before the peak if gamma falls."""
+        """Return the highest value of the first cycle; a falling gamma has it before the peak."""
         if self.gamma == 1.0:
             return self.peak
         # h * gamma ** t with h = t / step_size is highest at t = -1 / log(gamma).
