@@ -122,7 +122,6 @@ class PlateauScale(keras.callbacks.Callback):
             )
         if self.cooldown_counter > 0:
             self.cooldown_counter -= 1
-            self.wait = 0
         if self._improves(float(value)):
             self.best, self.wait = float(value), 0
         elif self.cooldown_counter <= 0:

@@ -71,16 +71,22 @@ def test_history_has_the_rate_of_the_last_update(window, executions, schedule_st
 
 
 def test_the_gradient_norm_is_the_mean_over_the_epoch():
-    """One step an epoch, of which the gradient is known: its norm, before clipping."""
+    """Two steps an epoch, whose gradients are known: the norms' mean, before clipping."""
     model = model_with(Nadam(1e-9, global_clipnorm=0.1))
-    kernel = model.layers[0].kernel
-    kernel.assign(np.zeros((2, 1), "float32"))
-    x = np.array([[3.0, 4.0]], "float32")
-    logger = HyperparameterLogger()
-    options = {"batch_size": 1, "epochs": 2, "verbose": 0, "callbacks": [logger]}
-    history = model.fit(x, np.ones((1, 1)), **options).history
-    # loss (w x + b - 1)^2: gradient -2 (3, 4, 1)
-    np.testing.assert_allclose(history["gradient_norm"], [2 * np.sqrt(26)] * 2, rtol=1e-5)
+    model.layers[0].kernel.assign(np.zeros((2, 1), "float32"))
+    norms = []
+    # loss (w x + b - y)^2 at w = b = 0: gradient -2 y (3, 4, 1)
+    for targets in ([1.0, 2.0], [4.0, 4.0]):
+        history = model.fit(
+            np.array([[3.0, 4.0]] * 2, "float32"),
+            np.array(targets, "float32")[:, None],
+            batch_size=1,
+            shuffle=False,
+            verbose=0,
+            callbacks=[HyperparameterLogger()],
+        )
+        norms += history.history["gradient_norm"]
+    np.testing.assert_allclose(norms, np.array([3.0, 8.0]) * np.sqrt(26), rtol=1e-5)
 
 
 def test_the_norm_can_be_left_out():
