@@ -7,6 +7,7 @@ from nadam_suite.config.callback_config import (
     CALLBACKS,
     CallbackConfig,
     EarlyStoppingConfig,
+    PlateauScaleConfig,
     ReducePlateauConfig,
     TerminateOnNaNConfig,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "EarlyStoppingConfig",
     "NadamConfig",
     "ParameterRuleConfig",
+    "PlateauScaleConfig",
     "PresetRow",
     "ReducePlateauConfig",
     "ScheduleConfig",

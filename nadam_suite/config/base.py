@@ -80,6 +80,8 @@ class Config(BaseModel, metaclass=_Checked):
 
     # What pydantic's locations call this table where it is one alternative of several.
     TAG: ClassVar[str] = TABLE_TAG
+    # Keys that came later: fingerprints leave them out while they have their defaults.
+    LATER: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str | None = None) -> Self:
@@ -147,6 +149,14 @@ class Config(BaseModel, metaclass=_Checked):
     def to_dict(self) -> dict[str, Any]:
         """Return every key and value as plain data that JSON can hold."""
         return self.model_dump(mode="json")
+
+    def make_lasting(self, table: dict[str, Any]) -> None:
+        """Give a table from `to_dict` the form that fingerprints are made from in every version."""
+        for key, value in dict(self).items():
+            if key in self.LATER and value == type(self).model_fields[key].default:
+                del table[key]
+            elif isinstance(value, Config):
+                value.make_lasting(table[key])
 
     def to_json(self, indent: int | None = 2) -> str:
         """Return the config as JSON text, floats with all their digits."""

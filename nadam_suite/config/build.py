@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -11,10 +11,11 @@ import numpy as np
 from nadam_suite.config import faults
 from nadam_suite.config.nadam_config import NadamConfig
 from nadam_suite.config.schedule_config import ScheduleConfig
-from nadam_suite.errors import ConfigError
+from nadam_suite.config.schedule_kinds import KINDS, cools
+from nadam_suite.errors import ArgumentError, ArgumentTypeError, ConfigError
 from nadam_suite.optimizers.nadam import Nadam
 from nadam_suite.optimizers.parameter_rules import ParameterRule
-from nadam_suite.schedules import Constant, TrainingPlan, WarmupCosine, WarmupLinear
+from nadam_suite.schedules import Scaled, TrainingPlan, WithCooldown
 
 __all__ = ["build_optimizer", "build_schedule", "settings_of"]
 
@@ -31,15 +32,31 @@ def build_optimizer(config: NadamConfig, plan: TrainingPlan | None = None) -> Na
     0.99
     """
     config = config.resolve(plan)
-    arguments = {key: value for key, value in dict(config).items() if key not in _NOT_ARGUMENTS}
-    if isinstance(config.learning_rate, ScheduleConfig):
-        arguments["learning_rate"] = build_schedule(config.learning_rate)
+    arguments = {
+        key: build_schedule(value, key) if isinstance(value, ScheduleConfig) else value
+        for key, value in dict(config).items()
+        if key not in _NOT_ARGUMENTS
+    }
     arguments["parameter_rules"] = [ParameterRule(**dict(rule)) for rule in config.parameter_rules]
-    return Nadam(**arguments)
+    highest = getattr(arguments["beta_1"], "highest", 0.0)
+    if highest >= 1.0:
+        requirement = f"a schedule that stays below 1, and this one reaches {highest:g}"
+        raise ConfigError(faults.fault("beta_1", requirement, config.beta_1, "Lower its values."))
+    try:
+        return Nadam(**arguments)
+    except ArgumentError as error:  # arguments that only the built schedules could judge
+        raise ConfigError(str(error)) from None
 
 
-def build_schedule(config: ScheduleConfig) -> Any:
+def build_schedule(config: ScheduleConfig, key: str = "schedule") -> Any:
     """Return the schedule that a resolved config with a peak describes.
+
+    Args:
+        config: The config.
+        key: Its dotted key, for messages.
+
+    Raises:
+        ConfigError: A value that could not be judged before does not fit the others.
 
     Example:
     >>> from nadam_suite.config import ScheduleConfig
@@ -48,11 +65,22 @@ def build_schedule(config: ScheduleConfig) -> Any:
     Constant(value=0.5, warmup_steps=10, start=0.0)
     """
     values: dict[str, Any] = dict(config)
-    if config.kind == "constant":
-        return Constant(values["peak"], values["warmup"], values["start"])
-    kind = {"cosine": WarmupCosine, "linear": WarmupLinear}[config.kind]
-    lengths = {"total_steps": values["total"], "warmup_steps": values["warmup"]}
-    return kind(values["peak"], **lengths, end=values["end"], start=values["start"])
+    kind = KINDS[config.kind]
+    arguments = {kind.argument(name): values[name] for name in kind.defaults}
+    if config.parts is not None:
+        parts = enumerate(config.parts)
+        arguments["schedules"] = [build_schedule(part, f"{key}.parts.{i}") for i, part in parts]
+        arguments["boundaries"] = list(config.boundaries or ())
+    if config.points is not None:
+        arguments["points"] = list(config.points)
+    try:
+        schedule = kind.make(**arguments)
+        if cools(values):
+            names = ("total", "cooldown", "cooldown_end", "cooldown_shape")
+            schedule = WithCooldown(schedule, *(values[name] for name in names))
+        return schedule if config.factor is None else Scaled(schedule, config.factor)
+    except (ArgumentError, ArgumentTypeError) as error:
+        raise ConfigError(f"`{key}` of kind {config.kind!r} makes no schedule: {error}") from None
 
 
 def settings_of(optimizer: Any) -> dict[str, Any]:
@@ -69,13 +97,17 @@ def settings_of(optimizer: Any) -> dict[str, Any]:
     config = {key: value for key, value in optimizer.get_config().items() if key in known}
     if not isinstance(optimizer, Nadam):
         config["learning_rate"] = _typed(config["learning_rate"])
-    if isinstance(config["learning_rate"], Mapping):
-        config["learning_rate"] = _schedule_settings(config["learning_rate"])
-    found = [
-        faults.fault(key, "a number", config[key], "Keep `optimizer.get_config()` instead.")
-        for key in ("beta_1", "beta_2", "weight_decay")
-        if isinstance(config[key], Mapping)
-    ]
+    found: list[str] = []
+    for key in ("learning_rate", "weight_decay", "beta_1", "beta_2"):
+        if not isinstance(config[key], Mapping):
+            continue
+        try:
+            if key == "beta_2":
+                shown = config[key].get("class_name")
+                raise ConfigError(faults.fault(key, "a number", shown, _REMEDY))
+            config[key] = _schedule_settings(config[key], key)
+        except ConfigError as error:
+            found += error.faults
     if found:
         raise ConfigError(found)
     return config
@@ -87,31 +119,53 @@ def _typed(rate: Any) -> Any:
     return float(str(np.float32(rate))) if exact else rate
 
 
-def _schedule_settings(serialized: Mapping[str, Any]) -> dict[str, Any]:
+def _schedule_settings(serialized: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return the settings of a serialized schedule of ours."""
     config = serialized.get("config")
-    name = serialized.get("registered_name")
-    if name not in _SETTINGS or not isinstance(config, Mapping):
-        requirement = "a number or one of " + ", ".join(key.split(">")[1] for key in _SETTINGS)
+    name = str(serialized.get("registered_name")).removeprefix("nadam_suite>")
+    if not isinstance(config, Mapping) or name not in {*_KINDS, *_WRAPPERS}:
+        requirement = "a number or a schedule of nadam_suite, such as WarmupCosine"
         shown = config if isinstance(config, str) else serialized.get("class_name")
-        remedy = "Keep `optimizer.get_config()` instead."
-        raise ConfigError(faults.fault("learning_rate", requirement, shown, remedy))
-    return _SETTINGS[name](config)
+        raise ConfigError(faults.fault(key, requirement, shown, _REMEDY))
+    if name in _WRAPPERS:
+        return _WRAPPERS[name](config, _schedule_settings(config["schedule"], f"{key}.schedule"))
+    kind, names = _KINDS[name]
+    settings: dict[str, Any] = {"kind": kind}
+    settings |= {k: config[argument] for k, argument in names.items() if argument in config}
+    if kind == "joined":
+        parts = enumerate(settings["parts"])
+        settings["parts"] = [_schedule_settings(p, f"{key}.schedules.{i}") for i, p in parts]
+    return settings
 
 
-def _decay_settings(kind: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    names = {"peak": "peak", "warmup_steps": "warmup", "total_steps": "total"}
-    names |= {"start": "start", "end": "end"}
-    return lambda config: {"kind": kind, **{new: config[old] for old, new in names.items()}}
+def _scaled(config: Mapping[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
+    if inner.get("factor") is not None:
+        inner = _alone(inner)
+    return {**inner, "factor": config["factor"]}
 
 
-def _constant_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    renamed = {"peak": config["value"], "warmup": config["warmup_steps"], "start": config["start"]}
-    return {"kind": "constant", **renamed}
+def _cooled(config: Mapping[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
+    cools = inner.get("cooldown") is not None or inner.get("factor") is not None
+    if cools or inner.get("total", config["total_steps"]) != config["total_steps"]:
+        inner = _alone(inner)
+    renamed = {"cooldown": "cooldown_steps", "total": "total_steps"}
+    renamed |= {"cooldown_shape": "shape", "cooldown_end": "end"}
+    return {**inner, **{key: config[argument] for key, argument in renamed.items()}}
 
 
-_SETTINGS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-    "nadam_suite>Constant": _constant_settings,
-    "nadam_suite>WarmupCosine": _decay_settings("cosine"),
-    "nadam_suite>WarmupLinear": _decay_settings("linear"),
+def _alone(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the same schedule as the only part of a joined one, which can be wrapped anew."""
+    return {"kind": "joined", "parts": [settings], "boundaries": []}
+
+
+_REMEDY = "Keep `optimizer.get_config()` instead."
+_WRAPPERS = {"Scaled": _scaled, "WithCooldown": _cooled}
+
+# By the name of a class, its kind, and its arguments by the keys of that kind.
+_KINDS: dict[str, tuple[str, dict[str, str]]] = {
+    kind.make.__name__: (name, {key: kind.argument(key) for key in kind.defaults})
+    for name, kind in KINDS.items()
 }
+# Without a warm-up those begin at their peak.
+_RAMP = {"peak": "start", "end": "end", "total": "total_steps", "power": "power"}
+_KINDS |= {"Linear": ("linear", _RAMP), "Polynomial": ("polynomial", _RAMP)}

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
 
-from nadam_suite.config.base import Config, Number
+from nadam_suite.callbacks import PlateauScale
+from nadam_suite.config import faults
+from nadam_suite.config.base import Config, Number, Share
+from nadam_suite.errors import ArgumentError
 
 __all__ = [
     "CALLBACKS",
     "Callback",
     "CallbackConfig",
     "EarlyStoppingConfig",
+    "PlateauScaleConfig",
     "ReducePlateauConfig",
     "TerminateOnNaNConfig",
 ]
@@ -22,11 +26,22 @@ Monitor = Annotated[str, Field(min_length=1)]
 Mode = Literal["auto", "min", "max"]
 
 
+def _known_mode(mode: str, info: ValidationInfo) -> str:
+    """Refuse "auto" for a metric of which it is not known whether it should fall or rise."""
+    if "monitor" in info.data:
+        try:
+            PlateauScale(info.data["monitor"], mode=mode)
+        except ArgumentError:
+            requirement = '"min" or "max" for a metric whose name does not tell'
+            raise faults.refuse(requirement, "Choose the one that is meant.") from None
+    return mode
+
+
 class CallbackConfig(Config):
     """What the kinds of callback share; only its subclasses are used."""
 
     def options(self) -> dict[str, Any]:
-        """Return the keywords of the Keras callback."""
+        """Return the keywords of the callback."""
         return {key: value for key, value in dict(self).items() if key != "kind"}
 
 
@@ -107,8 +122,40 @@ class ReducePlateauConfig(CallbackConfig):
     min_lr: Number = 0.0
 
 
+class PlateauScaleConfig(CallbackConfig):
+    """Lowers any learning rate when a metric stalls: `nadam_suite.callbacks.PlateauScale`.
+
+    Args:
+        kind: "plateau_scale".
+        monitor: Name of the metric. Defaults to "val_loss".
+        factor: What the rate is multiplied by, in (0, 1). Defaults to 0.1.
+        patience: Epochs without improvement, an integer >= 0. Defaults to 10.
+        mode: "auto" (the default), which knows many metrics by their names, "min" or "max".
+        min_delta: Least change that counts, >= 0. Defaults to 1e-4.
+        cooldown: Epochs to wait after a reduction. Defaults to 0.
+        min_scale: The product of all factors stays at or above it, in [0, 1]. Defaults to 0.
+
+    Example:
+    >>> from nadam_suite.config import PlateauScaleConfig
+    >>> PlateauScaleConfig(kind="plateau_scale", factor=0.5).options()["factor"]
+    0.5
+    """
+
+    TAG: ClassVar[str] = "<plateau_scale>"
+
+    kind: Literal["plateau_scale"]
+    monitor: Monitor = "val_loss"
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    patience: Annotated[int, Field(ge=0)] = 10
+    mode: Annotated[Mode, AfterValidator(_known_mode)] = "auto"
+    min_delta: Number = 1e-4
+    cooldown: Annotated[int, Field(ge=0)] = 0
+    min_scale: Share = 0.0
+
+
 CALLBACKS: dict[str, type[CallbackConfig]] = {
     "early_stopping": EarlyStoppingConfig,
+    "plateau_scale": PlateauScaleConfig,
     "reduce_lr_on_plateau": ReducePlateauConfig,
     "terminate_on_nan": TerminateOnNaNConfig,
 }
@@ -123,6 +170,7 @@ def _tag(value: Any) -> str | None:
 
 Callback = Annotated[
     Annotated[EarlyStoppingConfig, Tag(EarlyStoppingConfig.TAG)]
+    | Annotated[PlateauScaleConfig, Tag(PlateauScaleConfig.TAG)]
     | Annotated[TerminateOnNaNConfig, Tag(TerminateOnNaNConfig.TAG)]
     | Annotated[ReducePlateauConfig, Tag(ReducePlateauConfig.TAG)],
     Discriminator(

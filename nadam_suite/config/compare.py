@@ -73,7 +73,9 @@ def fingerprint(config: Config) -> str:
     >>> fingerprint(NadamConfig(beta_1=0.9)) == fingerprint(NadamConfig())
     True
     """
-    text = json.dumps(config.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    table = config.to_dict()
+    config.make_lasting(table)
+    text = json.dumps(table, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 

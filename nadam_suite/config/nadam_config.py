@@ -21,7 +21,9 @@ from nadam_suite.config.base import (
 )
 from nadam_suite.config.merge import merged
 from nadam_suite.config.presets import preset_values
+from nadam_suite.config.schedule_checks import only_for_beta_1, too_high, without_peak
 from nadam_suite.config.schedule_config import ScheduleConfig
+from nadam_suite.config.schedule_lengths import Lengths
 from nadam_suite.errors import ConfigError
 from nadam_suite.schedules.plan import TrainingPlan
 
@@ -34,6 +36,7 @@ __all__ = ["WORD_NONE_KEYS", "NadamConfig", "ParameterRuleConfig"]
 WORD_NONE_KEYS = frozenset({"momentum_decay"})
 
 _CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
+_SCHEDULED = ("learning_rate", "weight_decay", "beta_1")
 
 
 def _pattern(text: str) -> str:
@@ -42,6 +45,12 @@ def _pattern(text: str) -> str:
     except re.error as error:
         requirement = f"a valid regular expression ({error})"
         raise faults.refuse(requirement, "Escape special characters with a backslash.") from None
+    return text
+
+
+def _name(text: str) -> str:
+    if "/" in text:  # which Keras takes for the end of a scope
+        raise faults.refuse('a string without "/"', 'Write for instance "-" instead.')
     return text
 
 
@@ -57,8 +66,18 @@ def _rules(value: Any) -> Any:
     return value
 
 
-def _kind_of_rate(value: Any) -> str:
+def _tag(value: Any) -> str:
     return TABLE_TAG if isinstance(value, (Mapping, ScheduleConfig)) else NUMBER_TAG
+
+
+_Scheduled = Annotated[
+    Annotated[Number, Tag(NUMBER_TAG)] | Annotated[ScheduleConfig, Tag(TABLE_TAG)],
+    Discriminator(_tag),
+]
+_ScheduledFraction = Annotated[
+    Annotated[Fraction, Tag(NUMBER_TAG)] | Annotated[ScheduleConfig, Tag(TABLE_TAG)],
+    Discriminator(_tag),
+]
 
 
 class ParameterRuleConfig(Config):
@@ -92,10 +111,10 @@ class NadamConfig(Config):
 
     Args:
         learning_rate: A number >= 0, or a `ScheduleConfig` with a peak.
-        beta_1: Decay rate of the first moment, in [0, 1).
+        beta_1: Decay rate of the first moment, in [0, 1), or a `ScheduleConfig` of such values.
         beta_2: Decay rate of the second moment, in [0, 1).
         epsilon: > 0.
-        weight_decay: >= 0, or None for none.
+        weight_decay: A number >= 0, a `ScheduleConfig` with a peak, or None for none.
         clipnorm: > 0 or None; only one of the three clips may be set.
         clipvalue: > 0 or None.
         global_clipnorm: > 0 or None.
@@ -111,6 +130,9 @@ class NadamConfig(Config):
         parameter_rules: `ParameterRuleConfig`s, tables, or `ParameterRule`s.
         schedule_step: "batch" or "update".
         slot_dtype: "float32", "bfloat16", "float16" or None.
+        weight_decay_mode: "lr", "independent" or "corrected".
+        max_learning_rate: > 0, or None, the default, for the highest value of the learning rate.
+            Not with mode "lr".
         schema_version: Version of these keys; left out, it is the current one.
 
     Raises:
@@ -125,15 +147,13 @@ class NadamConfig(Config):
     """
 
     PRESET_KEY: ClassVar[str] = "preset"
+    LATER: ClassVar[frozenset[str]] = frozenset({"weight_decay_mode", "max_learning_rate"})
 
-    learning_rate: Annotated[
-        Annotated[Number, Tag(NUMBER_TAG)] | Annotated[ScheduleConfig, Tag(TABLE_TAG)],
-        Discriminator(_kind_of_rate),
-    ] = 0.001
-    beta_1: Fraction = 0.9
+    learning_rate: _Scheduled = 0.001
+    beta_1: _ScheduledFraction = 0.9
     beta_2: Fraction = 0.999
     epsilon: Positive = 1e-7
-    weight_decay: Number | None = None
+    weight_decay: _Scheduled | None = None
     clipnorm: Positive | None = None
     clipvalue: Positive | None = None
     global_clipnorm: Positive | None = None
@@ -142,11 +162,13 @@ class NadamConfig(Config):
     ema_overwrite_frequency: Annotated[int, Field(ge=1)] | None = None
     loss_scale_factor: Positive | None = None
     gradient_accumulation_steps: Annotated[int, Field(ge=2)] | None = None
-    name: Annotated[str, Field(min_length=1)] = "nadam"
+    name: Annotated[str, Field(min_length=1), AfterValidator(_name)] = "nadam"
     momentum_decay: Number | None = 1.0
     parameter_rules: Annotated[tuple[ParameterRuleConfig, ...], BeforeValidator(_rules)] = ()
     schedule_step: Literal["batch", "update"] = "batch"
     slot_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    weight_decay_mode: Literal["lr", "independent", "corrected"] = "lr"
+    max_learning_rate: Positive | None = None
     schema_version: Literal[2] = 2
 
     def build(self, plan: TrainingPlan | None = None) -> Nadam:
@@ -199,18 +221,42 @@ class NadamConfig(Config):
         """Return the settings with every duration in steps, as `build` uses them.
 
         Raises:
-            ConfigError: A duration is relative and there is no plan.
+            ConfigError: A duration is relative and there is no plan, or phases do not fit.
         """
-        if not isinstance(self.learning_rate, ScheduleConfig):
-            return self
+        lengths = self.lengths(plan)
+        resolved = self.resolved(lengths)
+        if lengths.found:
+            raise ConfigError(lengths.found)
+        return resolved
+
+    def lengths(self, plan: TrainingPlan | None) -> Lengths:
+        """Return what the durations of this optimizer's schedules are resolved against.
+
+        Raises:
+            ConfigError: Schedules count updates, and the plan knows of another window.
+        """
         of = "updates" if self.schedule_step == "update" else "batches"
         window = self.gradient_accumulation_steps
         if of == "updates" and plan is not None and plan.accumulation != (window or 1):
             requirement = f"the plan's accumulation={plan.accumulation}, as schedules count updates"
             key = "gradient_accumulation_steps"
             raise ConfigError(faults.fault(key, requirement, window, "Make the two agree."))
-        rate = self.learning_rate.resolve(plan, of=of, key="learning_rate")
-        return self.replace(learning_rate=rate)
+        return Lengths(plan, of)
+
+    def resolved(self, lengths: Lengths, prefix: str = "") -> Self:
+        """Return the settings with every duration in steps; faults are added to the lengths'.
+
+        Args:
+            lengths: What the durations are resolved against.
+            prefix: Dotted key of this table, ending in a dot, for messages.
+        """
+        tables = {key: getattr(self, key) for key in _SCHEDULED}
+        schedules = {
+            key: lengths.resolved(table, f"{prefix}{key}")
+            for key, table in tables.items()
+            if isinstance(table, ScheduleConfig)
+        }
+        return self if lengths.found or not schedules else self.replace(**schedules)
 
     @classmethod
     def cross_faults(cls, values: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -223,15 +269,15 @@ class NadamConfig(Config):
             found.append(
                 f"Only one of {keys} may be set. Received: {received}. Remove all but one."
             )
-        rate = values.get("learning_rate")
-        if isinstance(rate, (Mapping, ScheduleConfig)):
-            table = rate if isinstance(rate, Mapping) else dict(rate)
-            found += ScheduleConfig.cross_faults(table, f"{prefix}learning_rate.")
-            if table.get("peak") is None:
-                found.append(
-                    f"`{prefix}learning_rate.peak` is missing. Received: "
-                    f"{prefix}learning_rate={faults.show(table)}. Add the highest learning rate."
-                )
+        for key in _SCHEDULED:
+            if isinstance(value := values.get(key), (Mapping, ScheduleConfig)):
+                found += _schedule_faults(dict(value), key, prefix)
+        highest = values.get("max_learning_rate")
+        if highest is not None and values.get("weight_decay_mode", "lr") == "lr":
+            requirement = 'left out where `weight_decay_mode` is "lr", which does not use it'
+            remedy = 'Remove it, or choose "independent" or "corrected".'
+            key = f"{prefix}max_learning_rate"
+            found.append(faults.fault(key, requirement, highest, remedy))
         return found
 
     @classmethod
@@ -246,6 +292,19 @@ class NadamConfig(Config):
             name = values.pop(cls.PRESET_KEY)
             values = merged(preset_values(name, found, f"{prefix}{cls.PRESET_KEY}"), values)
         return values
+
+
+def _schedule_faults(table: dict[str, Any], key: str, prefix: str) -> list[str]:
+    """Return the faults of one schedule of an optimizer."""
+    found = ScheduleConfig.cross_faults(table, f"{prefix}{key}.")
+    for at, part in without_peak(table, f"{prefix}{key}."):
+        found.append(
+            f"`{at}peak` is missing. Received: {at[:-1]}={faults.show(part)}. Add the highest "
+            f"{key.replace('_', ' ') if key != 'beta_1' else key}."
+        )
+    if key == "beta_1":
+        return found + too_high(table, f"{prefix}{key}.")
+    return found + only_for_beta_1(table, f"{prefix}{key}.")
 
 
 # In these keys the word "none" is None, for files that have no null.

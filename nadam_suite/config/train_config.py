@@ -6,7 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -15,7 +15,9 @@ from nadam_suite.config.base import Config
 from nadam_suite.config.callback_config import Callback
 from nadam_suite.config.distribution_config import DistributionConfig
 from nadam_suite.config.nadam_config import NadamConfig
+from nadam_suite.config.schedule_checks import only_for_beta_1
 from nadam_suite.config.schedule_config import ScheduleConfig
+from nadam_suite.errors import ConfigError
 from nadam_suite.schedules.plan import TrainingPlan
 
 if TYPE_CHECKING:
@@ -85,7 +87,8 @@ class TrainConfig(Config):
         data_options: Keywords for the data's function.
         optimizer: A `NadamConfig`, or its table; `preset` in the table is its base.
         schedule: A `ScheduleConfig` without a peak, which is the optimizer's learning rate, or
-            None, the default, for a constant rate or for the optimizer's own schedule.
+            None, the default, for a constant rate or for the optimizer's own schedule. For "noam"
+            the learning rate is the formula's factor; points of "piecewise" are factors of it.
         epochs: An integer >= 1. Defaults to 1.
         batch_size: Examples in a batch, over all devices and workers together, an integer >= 1.
             Defaults to 32.
@@ -95,6 +98,8 @@ class TrainConfig(Config):
         distribution: A `DistributionConfig`, or its table: on which devices, and how the learning
             rate follows the batch size.
         output: Folder of the run, or None, the default, for one that the command chooses.
+        checkpoint_every: Number of epochs, an integer >= 1, after each of which a run keeps its
+            state for good, or None, the default, for the state before a cooldown alone.
         schema_version: Version of these keys; left out, it is the current one.
 
     Raises:
@@ -105,6 +110,8 @@ class TrainConfig(Config):
     >>> config = TrainConfig(model="digits", data="digits", schedule={"warmup": "5%"})
     >>> optimizer = config.build_optimizer(config.plan(examples=1437))
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"checkpoint_every"})
 
     model: Part
     data: Part
@@ -120,6 +127,7 @@ class TrainConfig(Config):
     callbacks: Annotated[tuple[Callback, ...], BeforeValidator(_sequence)] = ()
     distribution: DistributionConfig = DistributionConfig()
     output: Annotated[str, Field(min_length=1)] | None = None
+    checkpoint_every: Annotated[int, Field(ge=1)] | None = None
     schema_version: Literal[2] = 2
 
     def plan(self, examples: int, *, drop_remainder: bool = False) -> TrainingPlan:
@@ -136,8 +144,10 @@ class TrainConfig(Config):
         """
         if self.schedule is None or not _varies(self.schedule):
             return self.optimizer
-        rate = self.schedule.replace(peak=self.optimizer.learning_rate)
-        return self.optimizer.replace(learning_rate=rate)
+        rate = self.optimizer.learning_rate
+        if isinstance(rate, ScheduleConfig):  # refused together with a schedule
+            return self.optimizer
+        return self.optimizer.replace(learning_rate=self.schedule.around(rate))
 
     def build_optimizer(self, plan: TrainingPlan | None = None) -> Nadam:
         """Return the optimizer with its schedule.
@@ -156,12 +166,13 @@ class TrainConfig(Config):
         Raises:
             ConfigError: A duration is relative and there is no plan, or cannot be resolved.
         """
-        if self.schedule is None:
-            return self.replace(optimizer=self.optimizer.resolve(plan))
-        if not _varies(self.schedule):
-            return self
-        resolved = self.full_optimizer().resolve(plan).to_dict()["learning_rate"]
-        return self.replace(schedule={**resolved, "peak": None})
+        lengths = self.optimizer.lengths(plan)
+        changes: dict[str, Any] = {"optimizer": self.optimizer.resolved(lengths, "optimizer.")}
+        if self.schedule is not None and _varies(self.schedule):
+            changes["schedule"] = lengths.resolved(self.schedule, "schedule")
+        if lengths.found:
+            raise ConfigError(lengths.found)
+        return self.replace(**changes)
 
     def scaled(self, factor: float) -> Self:
         """Return the settings with the whole course of the learning rate multiplied.
@@ -174,13 +185,14 @@ class TrainConfig(Config):
         unscaled = {"scale_learning_rate": None, "base_batch_size": None}
         values: dict[str, Any] = {"distribution": unscaled}
         if factor != 1.0:
-            rate = self.optimizer.learning_rate
-            if isinstance(rate, ScheduleConfig):
-                values["optimizer"] = {"learning_rate": _times(rate, factor)}
-            else:
-                values["optimizer"] = {"learning_rate": rate * factor}
+            rate, highest = self.optimizer.learning_rate, self.optimizer.max_learning_rate
+            own = rate.times(factor) if isinstance(rate, ScheduleConfig) else rate * factor
+            values["optimizer"] = {
+                "learning_rate": own,
+                "max_learning_rate": None if highest is None else highest * factor,
+            }
             if self.schedule is not None:
-                values["schedule"] = _times(self.schedule, factor)
+                values["schedule"] = self.schedule.times(factor, around=True)
         return self.replace(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -194,7 +206,9 @@ class TrainConfig(Config):
         """Return the faults that concern several keys."""
         optimizer, schedule = (_table(values.get(key)) for key in ("optimizer", "schedule"))
         found = NadamConfig.cross_faults(optimizer, f"{prefix}optimizer.")
-        found += ScheduleConfig.cross_faults(schedule, f"{prefix}schedule.")
+        rate = optimizer.get("learning_rate", NadamConfig.model_fields["learning_rate"].default)
+        found += ScheduleConfig.cross_faults(schedule, f"{prefix}schedule.", rate)
+        found += only_for_beta_1(schedule, f"{prefix}schedule.")
         distribution = _table(values.get("distribution"))
         found += DistributionConfig.cross_faults(distribution, f"{prefix}distribution.")
         own = isinstance(optimizer.get("learning_rate"), (Mapping, ScheduleConfig))
@@ -227,16 +241,11 @@ def _table(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, (Mapping, Config)) else {}
 
 
-def _times(schedule: ScheduleConfig, factor: float) -> dict[str, Any]:
-    """Return the values of a schedule multiplied; its lengths are left out."""
-    values = {key: getattr(schedule, key) for key in ("peak", "start", "end")}
-    return {key: value * factor for key, value in values.items() if value is not None}
-
-
 def _varies(schedule: Any) -> bool:
     """Return whether a schedule, or its table, makes the learning rate vary."""
     table = _table(schedule)
-    return schedule is not None and (table.get("kind") != "constant" or bool(table.get("warmup")))
+    changes = table.get("warmup") or table.get("cooldown") or table.get("factor") is not None
+    return schedule is not None and (table.get("kind") != "constant" or bool(changes))
 
 
 def _plateau_faults(callbacks: Any, prefix: str) -> list[str]:
@@ -246,7 +255,7 @@ def _plateau_faults(callbacks: Any, prefix: str) -> list[str]:
         kind = _table(callback).get("kind")
         if kind == "reduce_lr_on_plateau":
             requirement = "another one, because a schedule decides the learning rate"
-            remedy = "Remove the callback, or the schedule."
+            remedy = 'Choose kind = "plateau_scale", which scales what a schedule says.'
             key = f"{prefix}callbacks.{index}.kind"
             found.append(faults.fault(key, requirement, kind, remedy))
     return found

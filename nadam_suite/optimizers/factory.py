@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import numbers
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from nadam_suite.errors import ArgumentError, ArgumentTypeError
 from nadam_suite.optimizers.nadam import Nadam
+from nadam_suite.optimizers.named_schedules import NAMED, is_peak, rate_of
 from nadam_suite.optimizers.parameter_rules import as_rules
 from nadam_suite.optimizers.parameter_rules import no_decay as no_decay_rules
 from nadam_suite.optimizers.presets import get_preset
-from nadam_suite.schedules import (
-    Constant,
-    TrainingPlan,
-    WarmupCosine,
-    WarmupLinear,
-    resolve_duration,
-)
+from nadam_suite.schedules import TrainingPlan
 
 __all__ = ["nadam", "nadamw"]
 
-_KINDS = ("constant", "cosine", "linear")
 _ARGUMENTS = tuple(inspect.signature(Nadam.__init__).parameters)[1:]
 
 
@@ -36,8 +29,12 @@ def nadam(
     warmup: int | str | None = None,
     total_steps: int | str | None = None,
     plan: TrainingPlan | None = None,
-    start: float = 0.0,
+    start: float | None = None,
     end: float | None = None,
+    power: float | None = None,
+    decay_rate: float | None = None,
+    cooldown: int | str | None = None,
+    shape: str | None = None,
     no_decay: Any = None,
     **arguments: Any,
 ) -> Nadam:
@@ -49,15 +46,22 @@ def nadam(
             Defaults to the preset's, or to 0.001.
         preset: Name of published settings, which are the base of the other keywords; see
             `nadam_suite.list_presets`.
-        schedule: What follows the warm-up: "constant", "cosine" or "linear". Defaults to the
-            preset's, or to "constant".
+        schedule: What follows the warm-up: "constant", "cosine", "linear", "polynomial",
+            "exponential", "inverse_sqrt", "wsd" or "one_cycle". Defaults to the preset's, or to
+            "constant".
         warmup: Length of the linear warm-up: a number of steps, or "5%" of the schedule, "3ep",
-            "20000ex". Defaults to the preset's, or to none.
+            "20000ex". Defaults to the preset's, or to none; of "one_cycle" to 30 %.
         total_steps: Length of the schedule, the warm-up included, likewise. Defaults to the whole
-            plan.
+            plan. "constant" and "inverse_sqrt" have none.
         plan: Length of the training, which relative durations need.
-        start: Learning rate at step 0 of a warm-up. Defaults to 0.
-        end: Learning rate at the end of "cosine" and "linear". Defaults to 0.
+        start: Learning rate at step 0 of a warm-up, but of "one_cycle". Defaults to 0.
+        end: Learning rate at the end of a schedule that has one, but of "one_cycle"; of
+            "exponential" the lowest one. Defaults to 0.
+        power: Power of "polynomial", > 0. Defaults to 1.
+        decay_rate: What "exponential" multiplies by over its whole length, in (0, 1]. Defaults to
+            0.1.
+        cooldown: Length of the cooldown of "wsd", as for `warmup`; required there.
+        shape: Curve of that cooldown: "1-sqrt" (the default), "linear", "cosine" or "exponential".
         no_decay: True leaves variables of rank 1 or less (biases, normalization layers) out of the
             weight decay; a pattern, or several, leaves out the paths that they are found in, too;
             False leaves out none. Defaults to the preset's, or to False.
@@ -77,7 +81,8 @@ def nadam(
     0.004
     """
     course = {"schedule": schedule, "warmup": warmup, "total_steps": total_steps, "end": end}
-    course |= {"start": start}
+    course |= {"start": start, "power": power, "decay_rate": decay_rate}
+    course |= {"cooldown": cooldown, "shape": shape}
     return _make(learning_rate, arguments, preset=preset, course=course, plan=plan, spare=no_decay)
 
 
@@ -90,8 +95,12 @@ def nadamw(
     warmup: int | str | None = None,
     total_steps: int | str | None = None,
     plan: TrainingPlan | None = None,
-    start: float = 0.0,
+    start: float | None = None,
     end: float | None = None,
+    power: float | None = None,
+    decay_rate: float | None = None,
+    cooldown: int | str | None = None,
+    shape: str | None = None,
     no_decay: Any = None,
     **arguments: Any,
 ) -> Nadam:
@@ -109,6 +118,10 @@ def nadamw(
         plan: As in `nadam`.
         start: As in `nadam`.
         end: As in `nadam`.
+        power: As in `nadam`.
+        decay_rate: As in `nadam`.
+        cooldown: As in `nadam`.
+        shape: As in `nadam`.
         no_decay: As in `nadam`, but by default True, unless a preset with a weight decay of its
             own says otherwise, as those of AlgoPerf do.
         **arguments: Every other argument of `Nadam`.
@@ -126,7 +139,8 @@ def nadamw(
     if weight_decay is not None:
         arguments["weight_decay"] = weight_decay
     course = {"schedule": schedule, "warmup": warmup, "total_steps": total_steps, "end": end}
-    course |= {"start": start}
+    course |= {"start": start, "power": power, "decay_rate": decay_rate}
+    course |= {"cooldown": cooldown, "shape": shape}
     return _make(
         learning_rate,
         arguments,
@@ -156,17 +170,19 @@ def _make(
         found = get_preset(preset)
         base |= found.arguments
         spares = found.no_decay if "weight_decay" in found.arguments else spares
-        if _is_number(learning_rate) and course["schedule"] != "constant":
-            shape = found.schedule or {}
-            course["schedule"] = course["schedule"] or shape.get("kind")
+        if is_peak(learning_rate) and course["schedule"] != "constant":
+            own = found.schedule or {}
+            course["schedule"] = course["schedule"] or own.get("kind")
+            named = NAMED.get(str(course["schedule"] or "constant"))
             for key in ("warmup", "end"):
-                course[key] = shape.get(key) if course[key] is None else course[key]
+                if course[key] is None and named is not None and key in named.keywords:
+                    course[key] = own.get(key)
     values = {**base, **arguments}
     if learning_rate is None:
         learning_rate = values.get("learning_rate", 0.001)
     _check_window(values, plan)
     of = "updates" if values.get("schedule_step") == "update" else "batches"
-    values["learning_rate"] = _rate(learning_rate, course, plan, of)
+    values["learning_rate"] = rate_of(learning_rate, course, plan, of)
     rules = _exclusions(spares if spare is None else spare)
     values["parameter_rules"] = (*as_rules(values.get("parameter_rules", ())), *rules)
     return Nadam(**values)
@@ -195,55 +211,6 @@ def _check_known(arguments: dict[str, Any]) -> None:
             remedy = f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(keywords)}."
             text = f"Unknown argument `{name}`. Received: {name}={value!r}. {remedy}"
             raise ArgumentTypeError(text)
-
-
-def _is_number(rate: Any) -> bool:
-    """Return whether a learning rate is, or stands for, a peak that a schedule can scale."""
-    return rate is None or isinstance(rate, numbers.Real)
-
-
-def _rate(rate: Any, course: dict[str, Any], plan: TrainingPlan | None, of: str) -> Any:
-    """Return the learning rate: a number, or the schedule around it."""
-    kind, warm = course["schedule"] or "constant", course["warmup"] or 0
-    if kind not in _KINDS:
-        raise ArgumentError(
-            f"Argument `schedule` must be one of {', '.join(map(repr, _KINDS))}. "
-            f"Received: schedule={kind!r}. Pass other schedules as the learning rate itself."
-        )
-    _check_course(rate, kind, course)
-    if kind == "constant":
-        steps = resolve_duration(warm, plan=plan, of=of, name="warmup")
-        return Constant(rate, steps, course["start"]) if steps else rate
-    total = course["total_steps"]
-    if total is None and plan is None:
-        raise ArgumentError(
-            f'Argument `total_steps` or `plan` must be given for schedule="{kind}". Received: '
-            "total_steps=None, plan=None. Pass plan=TrainingPlan.from_data(examples, batch_size, "
-            'epochs), or schedule="constant".'
-        )
-    total = "100%" if total is None else total
-    steps = resolve_duration(total, plan=plan, of=of, name="total_steps")
-    warm = resolve_duration(warm, steps, plan, of=of, name="warmup")
-    made = {"cosine": WarmupCosine, "linear": WarmupLinear}[kind]
-    return made(rate, steps, warm, course["end"] or 0.0, course["start"])
-
-
-def _check_course(rate: Any, kind: str, course: dict[str, Any]) -> None:
-    """Refuse keywords that the kind of schedule or of learning rate makes meaningless."""
-    if not _is_number(rate):
-        shapes = {key: course[key] for key in ("schedule", "warmup", "total_steps", "end")}
-        clashing = [key for key, value in shapes.items() if value not in (None, "constant", 0)]
-        remedy = "Pass the peak as a number, or leave them out."
-        reason = "be left out where learning_rate is no number"
-    else:
-        clashing = [key for key in ("total_steps", "end") if course[key] is not None]
-        clashing = clashing if kind == "constant" else []
-        remedy = 'Pass schedule="cosine" or "linear", or leave them out.'
-        reason = 'be left out where schedule is "constant", which has no end'
-    if clashing:
-        received = ", ".join(f"{key}={course[key]!r}" for key in clashing)
-        names = " and ".join(f"`{key}`" for key in clashing)
-        raise ArgumentError(f"Argument {names} must {reason}. Received: {received}. {remedy}")
 
 
 def _exclusions(no_decay: Any) -> tuple[Any, ...]:

@@ -294,7 +294,7 @@ class CosineRestarts(Schedule):
         starts, length, limit = [0], float(self.first_period), self.cycles or LAST_STEP
         while self.t_mul > 1.0 and starts[-1] < LAST_STEP and len(starts) <= limit:
             starts.append(min(starts[-1] + int(length + 0.5), LAST_STEP))
-            length *= self.t_mul
+            length = min(length * self.t_mul, float(LAST_STEP))
         return starts
 
     def _ends_at(self) -> int:

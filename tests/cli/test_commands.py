@@ -96,7 +96,7 @@ def test_show_applies_overrides(capsys):
     """Overrides are part of what is shown."""
     outcome = run(capsys, "show", "digits", "epochs=7", "~optimizer.weight_decay")
     assert "epochs = 7\n" in outcome.output
-    assert "\nweight_decay" not in outcome.output
+    assert "\nweight_decay = " not in outcome.output
 
 
 @pytest.mark.parametrize("suffix", ["toml", "json"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from nadam_suite.config import NadamConfig, TrainConfig
+from nadam_suite.config import NadamConfig, ScheduleConfig, TrainConfig
+from nadam_suite.schedules import parse_duration
 
 POSITIVE = st.floats(min_value=5e-324, max_value=1e300)
 NUMBER = st.floats(min_value=0.0, max_value=1e300)
@@ -21,40 +22,122 @@ DURATION = st.one_of(
     st.integers(0, 10**9).map(lambda n: f"{n}ex"),
 )
 
-DECAYING = st.fixed_dictionaries(
-    {"kind": st.sampled_from(["cosine", "linear"])},
-    optional={
-        "warmup": DURATION,
-        "total": st.none() | DURATION,
-        "start": NUMBER,
-        "end": NUMBER,
-    },
-)
-CONSTANT = st.fixed_dictionaries(
-    {"kind": st.just("constant")}, optional={"warmup": DURATION, "start": NUMBER}
-)
-SCHEDULE = DECAYING | CONSTANT
+KINDS = tuple(get_args(ScheduleConfig.model_fields["kind"].annotation))
+FOR_RATES = tuple(kind for kind in KINDS if kind != "one_cycle_momentum")
+FOR_MOMENTUM = tuple(kind for kind in KINDS if kind != "noam")
+LENGTH = DURATION.filter(lambda duration: parse_duration(duration).number > 0)
+SHAPE = st.sampled_from(["1-sqrt", "linear", "cosine"])
 
-# Resolved already, as an optimizer has them.
-RESOLVED = st.integers(2, 2**31 - 1).flatmap(
-    lambda total: st.fixed_dictionaries(
-        {
-            "kind": st.sampled_from(["cosine", "linear"]),
-            "peak": NUMBER,
-            "total": st.just(total),
-            "warmup": st.integers(0, total - 1),
-            "start": NUMBER,
-            "end": NUMBER,
-        }
-    )
-) | st.fixed_dictionaries(
-    {
-        "kind": st.just("constant"),
-        "peak": NUMBER,
-        "warmup": st.integers(0, 2**31 - 1),
-        "start": NUMBER,
-    }
-)
+
+def _decay(peak, low, number, length):
+    return {"peak": peak, "warmup": length, "total": length, "start": number, "end": low}
+
+
+def _options(kind, peak, low, number, length):
+    """A strategy for each key of a kind; `low` gives values of at most the peak's lowest one."""
+    rise = {"peak": peak, "warmup": length, "start": number}
+    decay = _decay(peak, low, number, length)
+    cycle = {"total": length, "warmup": length, "anneal": st.sampled_from(["cosine", "linear"])}
+    return {
+        "constant": rise,
+        "linear": {**decay, "end": number},
+        "cosine": {**decay, "end": number},
+        "polynomial": {**decay, "power": st.floats(0.1, 9.0)},
+        "exponential": {
+            **decay,
+            "decay_rate": st.floats(1e-9, 1.0),
+            "decay_every": length,
+            "staircase": st.booleans(),
+        },
+        "inverse_sqrt": {**rise, "timescale": length},
+        "noam": {"peak": peak, "d_model": st.integers(1, 10**5), "warmup": length},
+        "wsd": {**decay, "cooldown": length, "shape": SHAPE},
+        "one_cycle": {
+            **cycle,
+            "peak": peak,
+            "cooldown": length,
+            "div_factor": st.floats(1.0, 1e3),
+            "final_div_factor": st.floats(1.0, 1e6),
+        },
+        "one_cycle_momentum": {
+            **cycle,
+            "cooldown": length,
+            "base_momentum": st.floats(0.0, 0.85),
+            "max_momentum": st.floats(0.85, 0.99),
+        },
+        "cyclical": {
+            "peak": peak,
+            "base": number,
+            "step_size": length,
+            "step_size_down": length,
+            "mode": st.sampled_from(["triangular", "triangular2", "exp_range"]),
+        },
+        "cosine_restarts": {
+            "peak": peak,
+            "end": low,
+            "first_period": length,
+            "t_mul": st.just(1.0) | st.floats(1.01, 99.0),
+            "m_mul": st.floats(0.01, 1.0),
+            "cycles": st.integers(1, 99),
+        },
+        "piecewise": {"interpolation": st.sampled_from(["linear", "cosine", "constant"])},
+        "joined": {},
+    }[kind]
+
+
+REQUIRED = {
+    "wsd": {"cooldown"},
+    "noam": {"d_model", "warmup"},
+    "cyclical": {"step_size"},
+    "cosine_restarts": {"first_period"},
+}
+
+
+@st.composite
+def schedules(draw, kinds=KINDS, top=1e300, *, peaked=True, resolved=False):
+    """Tables of schedules of these kinds, with values up to `top`.
+
+    `peaked` gives each its peak; `resolved` gives all lengths as steps that fit each other.
+    """
+    kind = draw(st.sampled_from(kinds))
+    middle = draw(st.floats(0.0, top))
+    number, low = st.floats(0.0, top), st.floats(0.0, middle)
+    length = st.integers(1, 10**6) if resolved else LENGTH
+    keys = _options(kind, st.floats(middle, top), low, number, length)
+    first = set(REQUIRED.get(kind, ())) | ({"peak"} & keys.keys() if peaked else set())
+    if resolved:
+        first |= {"total", "warmup", "cooldown"} & keys.keys()
+    if not peaked:
+        keys.pop("peak", None)
+    optional = {key: value for key, value in keys.items() if key not in first}
+    required = {key: keys[key] for key in sorted(first) if key in keys}
+    table = {"kind": kind, **draw(st.fixed_dictionaries(required, optional=optional))}
+    if kind == "piecewise":
+        steps = sorted(draw(st.sets(st.integers(1, 10**6), max_size=4)))
+        table["points"] = [[step, draw(number)] for step in (0, *steps)]
+    if kind == "joined":
+        others = [name for name in kinds if name != kind] or FOR_RATES[:-1]
+        inner = schedules(others, top, peaked=peaked, resolved=resolved)
+        table["parts"] = draw(st.lists(inner, min_size=1, max_size=3))
+        steps = draw(st.sets(st.integers(1, 10**6), min_size=2, max_size=2))
+        table["boundaries"] = sorted(steps)[: len(table["parts"]) - 1]
+    if draw(st.booleans()):
+        table["factor"] = draw(st.floats(0.0, 1.0))
+    if "cooldown" not in keys and draw(st.booleans()):
+        table["cooldown"] = draw(length)
+        table["cooldown_shape"] = draw(SHAPE)
+        table["cooldown_end"] = draw(number)
+        table.setdefault("total", draw(length))
+    if resolved and "total" in table:
+        lengths = [table.get(key, 0) for key in ("total", "warmup", "cooldown")]
+        table["total"] = sum(lengths) + 1
+    return table
+
+
+RATE = st.floats(1e-3, 1e300)
+SCHEDULE = schedules(FOR_RATES, 1e-3, peaked=False)  # which do not end above such a rate
+PEAKED = schedules(FOR_RATES)
+MOMENTUM = schedules(FOR_MOMENTUM, 0.99)
 
 RULE = st.fixed_dictionaries(
     {},
@@ -72,36 +155,50 @@ CLIP = st.one_of(
 )
 
 
-def optimizer_tables(rate: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+MODE = st.just({}) | st.fixed_dictionaries(
+    {
+        "weight_decay_mode": st.sampled_from(["independent", "corrected"]),
+        "max_learning_rate": POSITIVE,
+    }
+)
+
+
+def optimizer_tables(
+    rate: st.SearchStrategy[Any],
+    decay: st.SearchStrategy[Any] = PEAKED,
+    momentum: st.SearchStrategy[Any] = MOMENTUM,
+) -> st.SearchStrategy[dict[str, Any]]:
     """Tables of optimizers, any key set or left out."""
     others = st.fixed_dictionaries(
         {},
         optional={
             "learning_rate": rate,
-            "beta_1": FRACTION,
+            "beta_1": FRACTION | momentum,
             "beta_2": FRACTION,
             "epsilon": POSITIVE,
-            "weight_decay": st.none() | NUMBER,
+            "weight_decay": st.none() | NUMBER | decay,
             "use_ema": st.booleans(),
             "ema_momentum": st.floats(0.0, 1.0),
             "ema_overwrite_frequency": st.none() | st.integers(1, 10**6),
             "loss_scale_factor": st.none() | POSITIVE,
             "gradient_accumulation_steps": st.none() | st.integers(2, 10**6),
-            "name": TEXT,
+            "name": TEXT.filter(lambda name: "/" not in name),
             "momentum_decay": st.none() | NUMBER,
             "parameter_rules": st.lists(RULE, max_size=3),
             "schedule_step": st.sampled_from(["batch", "update"]),
             "slot_dtype": st.sampled_from([None, "float32", "bfloat16", "float16"]),
         },
     )
-    return st.tuples(others, CLIP).map(lambda pair: pair[0] | pair[1])
+    return st.tuples(others, CLIP, MODE).map(lambda tables: tables[0] | tables[1] | tables[2])
 
 
-PEAKED = st.tuples(SCHEDULE, NUMBER).map(lambda pair: {**pair[0], "peak": pair[1]})
 OPTIMIZER_TABLES = optimizer_tables(NUMBER | PEAKED)
 NADAM_CONFIGS = OPTIMIZER_TABLES.map(NadamConfig.from_dict)
 # A float32 variable holds a constant rate, so that larger numbers are no rates.
-RESOLVED_CONFIGS = optimizer_tables(st.floats(0.0, 1e30) | RESOLVED).map(NadamConfig.from_dict)
+RESOLVED = schedules(FOR_RATES, resolved=True)
+RESOLVED_CONFIGS = optimizer_tables(
+    st.floats(0.0, 1e30) | RESOLVED, RESOLVED, schedules(FOR_MOMENTUM, 0.99, resolved=True)
+).map(NadamConfig.from_dict)
 
 JSON = st.recursive(
     st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(-1e300, 1e300) | TEXT,
@@ -112,6 +209,15 @@ OPTIONS = st.dictionaries(TEXT, JSON, max_size=3)
 
 CALLBACK = st.one_of(
     st.just({"kind": "terminate_on_nan"}),
+    st.fixed_dictionaries(
+        {"kind": st.just("plateau_scale")},
+        optional={
+            "factor": st.floats(0.01, 0.99),
+            "min_scale": st.floats(0.0, 1.0),
+            "monitor": st.sampled_from(["loss", "val_accuracy"]),
+            "patience": st.integers(0, 99),
+        },
+    ),
     st.fixed_dictionaries(
         {"kind": st.just("early_stopping")},
         optional={"patience": st.integers(0, 99), "min_delta": NUMBER, "monitor": TEXT},
@@ -131,7 +237,7 @@ TRAIN_TABLES = st.fixed_dictionaries(
     {
         "model": NAME | st.just("package.module:function"),
         "data": NAME,
-        "optimizer": optimizer_tables(NUMBER),
+        "optimizer": optimizer_tables(RATE),
     },
     optional={
         "name": NAME,
@@ -145,6 +251,7 @@ TRAIN_TABLES = st.fixed_dictionaries(
         "callbacks": st.lists(CALLBACK, max_size=3),
         "distribution": DISTRIBUTION,
         "output": st.none() | TEXT,
+        "checkpoint_every": st.none() | st.integers(1, 99),
     },
 )
 TRAIN_CONFIGS = TRAIN_TABLES.map(TrainConfig.from_dict)

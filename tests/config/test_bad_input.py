@@ -65,6 +65,7 @@ OPTIMIZERS = [
     ({"gradient_accumulation_steps": 2.0}, "gradient_accumulation_steps", "2.0", "decimal"),
     ({"name": ""}, "name", "''", "Leave"),
     ({"name": 3}, "name", "3", "quotes"),
+    ({"name": "a/b"}, "name", "'a/b'", '"-"'),
     ({"momentum_decay": -1}, "momentum_decay", "-1", "Raise"),
     ({"parameter_rules": "bias"}, "parameter_rules", "'bias'", "brackets"),
     ({"parameter_rules": [3]}, "parameter_rules.0", "3", "table"),

@@ -12,7 +12,7 @@ from nadam_suite.config import NadamConfig, ParameterRuleConfig, ScheduleConfig
 from nadam_suite.errors import ConfigError, NadamSuiteError, SettingError
 from nadam_suite.optimizers.nadam import Nadam
 from nadam_suite.optimizers.parameter_rules import ParameterRule, no_decay
-from nadam_suite.schedules import TrainingPlan, WarmupCosine
+from nadam_suite.schedules import OneCycleMomentum, Scaled, TrainingPlan, WarmupCosine
 
 PLAN = TrainingPlan.from_data(1000, batch_size=50, epochs=10, accumulation=4)
 
@@ -44,6 +44,8 @@ EVERY_KEY_CHANGED = {
     ],
     "schedule_step": "update",
     "slot_dtype": "bfloat16",
+    "weight_decay_mode": "corrected",
+    "max_learning_rate": 0.04,
     "schema_version": 2,
 }
 
@@ -211,8 +213,20 @@ def halved():
             ("WarmupCosine", "ExponentialDecay", "get_config()"),
         ),
         (
-            lambda: Nadam(weight_decay=WarmupCosine(1e-2, 9)),
-            ("`weight_decay` must be a number", "get_config()"),
+            lambda: Nadam(weight_decay=keras.optimizers.schedules.CosineDecay(1e-2, 9)),
+            ("`weight_decay` must be a number or a schedule", "CosineDecay", "get_config()"),
+        ),
+        (
+            lambda: Nadam(Scaled(keras.optimizers.schedules.CosineDecay(1e-2, 9), 0.5)),
+            ("`learning_rate.schedule`", "CosineDecay", "get_config()"),
+        ),
+        (
+            lambda: Nadam(beta_2=WarmupCosine(0.5, 9)),
+            ("`beta_2` must be a number", "WarmupCosine", "get_config()"),
+        ),
+        (
+            lambda: Nadam(OneCycleMomentum(9)),
+            ("`learning_rate.kind`", "one_cycle_momentum", "twin"),
         ),
         (lambda: None, ("a Nadam", "None")),
     ],

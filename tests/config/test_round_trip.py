@@ -31,6 +31,19 @@ def bits(number):
     return struct.pack("<d", number)
 
 
+def assert_holds(found, typed):
+    """A table has every key and value that was typed, and of a list each table."""
+    if not isinstance(typed, dict):
+        assert found == typed
+        return
+    for key, value in typed.items():
+        if key == "parts":
+            for part, own in zip(found[key], value, strict=True):
+                assert_holds(part, own)
+        else:
+            assert found.get(key) == value
+
+
 @given(CONFIGS)
 def test_dict_and_json_give_the_config_back(config):
     """Through a dict, JSON text, a pickle and a deep copy, a config equals itself."""
@@ -76,8 +89,11 @@ def test_what_was_typed_is_in_the_config(table):
     assert table == typed
     for key in table.keys() - {"optimizer", "schedule", "callbacks", "distribution"}:
         assert found[key] == typed[key]
-    for key in typed["optimizer"].keys() - {"parameter_rules"}:
+    for key in typed["optimizer"].keys() - {"parameter_rules", "weight_decay", "beta_1"}:
         assert found["optimizer"][key] == typed["optimizer"][key]
+    for key in {"weight_decay", "beta_1"} & typed["optimizer"].keys():
+        assert_holds(found["optimizer"][key], typed["optimizer"][key])
+    assert_holds(found["schedule"], typed.get("schedule"))
     for key, value in typed.get("distribution", {}).items():
         assert found["distribution"][key] == value
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+
+import keras
+import numpy as np
 import pytest
 
-from nadam_suite.config import CALLBACKS, NadamConfig, ScheduleConfig, TrainConfig
+from nadam_suite.callbacks import PlateauScale
+from nadam_suite.config import CALLBACKS, NadamConfig, ScheduleConfig, TrainConfig, load_config
 from nadam_suite.errors import ConfigError
-from nadam_suite.schedules import WarmupCosine
+from nadam_suite.schedules import WarmupCosine, sample
 
 TABLE = {
     "model": "digits",
@@ -88,6 +93,7 @@ def test_the_defaults_are_those_of_fit():
         "precision": "float32",
         "callbacks": [],
         "output": None,
+        "checkpoint_every": None,
         "schema_version": 2,
     }
     found = config.to_dict()
@@ -118,18 +124,20 @@ def test_callbacks_have_their_kinds_options():
 @pytest.mark.parametrize(
     ("kind", "callback"),
     [
-        ("early_stopping", "EarlyStopping"),
-        ("reduce_lr_on_plateau", "ReduceLROnPlateau"),
-        ("terminate_on_nan", "TerminateOnNaN"),
+        ("early_stopping", keras.callbacks.EarlyStopping),
+        ("plateau_scale", PlateauScale),
+        ("reduce_lr_on_plateau", keras.callbacks.ReduceLROnPlateau),
+        ("terminate_on_nan", keras.callbacks.TerminateOnNaN),
     ],
 )
-def test_options_are_keywords_of_the_keras_callback(kind, callback):
-    """Every kind's options, all of them, make the Keras callback that it names."""
-    import keras
-
+def test_options_are_keywords_of_the_callback(kind, callback):
+    """Every kind's options, all of them, make the callback that it names."""
     assert list(CALLBACKS) == sorted(CALLBACKS)
     options = CALLBACKS[kind](kind=kind).options()
-    assert getattr(keras.callbacks, callback)(**options) is not None
+    assert callback(**options) is not None
+    if callback is PlateauScale:
+        defaults = inspect.signature(callback).parameters
+        assert options == {name: defaults[name].default for name in defaults}
 
 
 def test_a_plateau_callback_needs_a_rate_that_it_can_set():
@@ -138,5 +146,92 @@ def test_a_plateau_callback_needs_a_rate_that_it_can_set():
     assert make(schedule=None, callbacks=plateau)
     assert make(schedule={"kind": "constant"}, callbacks=plateau)
     for schedule, rate in (({"warmup": 3}, 1e-3), (None, {"peak": 1.0, "total": 9})):
-        with pytest.raises(ConfigError, match=r"callbacks\.0\.kind.*schedule decides"):
+        with pytest.raises(
+            ConfigError, match=r"callbacks\.0\.kind.*schedule decides.*plateau_scale"
+        ):
             make(schedule=schedule, optimizer={"learning_rate": rate}, callbacks=plateau)
+        scale = [{"kind": "plateau_scale"}]
+        assert make(schedule=schedule, optimizer={"learning_rate": rate}, callbacks=scale)
+
+
+def test_a_plateau_needs_to_know_which_way_is_better():
+    """A metric whose name does not tell is refused here, and not when the training starts."""
+    callback = {"kind": "plateau_scale", "monitor": "val_top", "mode": "max"}
+    assert make(callbacks=[callback])
+    with pytest.raises(
+        ConfigError, match=r"`callbacks\.0\.mode` must be \"min\" or \"max\".*'auto'"
+    ):
+        make(callbacks=[{**callback, "mode": "auto"}])
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"warmup": 3, "start": 1e-5, "end": 1e-4},
+        {"kind": "constant", "factor": 0.5, "cooldown": "10%", "cooldown_end": 1e-5},
+        {"kind": "cyclical", "base": 1e-4, "step_size": "1ep"},
+        {"kind": "piecewise", "points": [[0, 0.5], ["50%", 1.0]], "cooldown": 9},
+        {
+            "kind": "joined",
+            "parts": [
+                {"kind": "constant"},
+                {"peak": 2e-3, "end": 1e-4},
+                {"kind": "piecewise", "points": [[0, 1.0]], "factor": 0.5},
+            ],
+            "boundaries": ["20%", "50%"],
+        },
+    ],
+)
+def test_scaling_multiplies_every_value_of_the_learning_rate(schedule):
+    """The whole course is multiplied, also in a table of the optimizer's, and nothing else."""
+    optimizer = {
+        "weight_decay": {"kind": "wsd", "peak": 0.01, "cooldown": 9},
+        "weight_decay_mode": "independent",
+        "max_learning_rate": 4e-3,
+        "learning_rate": 3e-3,
+    }
+    config = make(schedule=schedule, optimizer=optimizer)
+    plan = config.plan(1000)
+    own = make(schedule=None, optimizer=config.full_optimizer())
+    expected = 4.0 * sample(config.build_optimizer(plan)._learning_rate, plan.total_steps)
+    for one in (config, own):
+        scaled = one.scaled(4.0)
+        found = scaled.build_optimizer(plan)
+        np.testing.assert_allclose(
+            sample(found._learning_rate, plan.total_steps), expected, rtol=1e-6
+        )
+        assert found.max_learning_rate == 16e-3
+        assert scaled.optimizer.weight_decay == config.optimizer.weight_decay
+        assert sum(key.endswith("lr") for key in scaled.to_dict()) == 0
+
+
+def test_every_schedule_is_resolved():
+    """Weight decay and beta_1 are resolved with the schedule, and without one."""
+    momentum = {"kind": "one_cycle_momentum", "total": "1ep"}
+    optimizer = {"weight_decay": {"peak": 0.1, "warmup": "5%"}, "beta_1": momentum}
+    for schedule in (None, {"kind": "constant"}, {"kind": "wsd", "cooldown": "20%"}):
+        config = make(schedule=schedule, optimizer=optimizer)
+        resolved = config.resolve(config.plan(1000))
+        assert resolved.optimizer.weight_decay.warmup == 8
+        assert (resolved.optimizer.beta_1.total, resolved.optimizer.beta_1.warmup) == (16, 5)
+        assert resolved.resolve() == resolved
+        if schedule and schedule["kind"] == "wsd":
+            assert resolved.schedule == ScheduleConfig(kind="wsd", total=160, cooldown=32)
+
+
+def test_a_constant_with_a_factor_is_a_schedule():
+    """What multiplies the rate, or brings it down, is not dropped as a constant is."""
+    for table, last in (({"factor": 0.5}, 1.5e-3), ({"cooldown": "10%"}, 0.0)):
+        config = make(schedule={"kind": "constant", **table})
+        optimizer = config.build_optimizer(config.plan(1000))
+        assert sample(optimizer._learning_rate, 161)[-1] == pytest.approx(last)
+
+
+def test_overrides_choose_another_schedule(tmp_path):
+    """On the command line a kind and its keys are enough."""
+    path = tmp_path / "training.toml"
+    path.write_text('model = "digits"\ndata = "digits"\n[schedule]\nwarmup = "5%"\n')
+    config = load_config(path, ["schedule.kind=wsd", "schedule.cooldown=20%"])
+    assert config.schedule == ScheduleConfig(kind="wsd", warmup="5%", cooldown="20%")
+    config = load_config(path, ['schedule={kind="piecewise", points=[[0, 1.0], ["50%", 0.1]]}'])
+    assert config.schedule.points == ((0, 1.0), ("50%", 0.1))

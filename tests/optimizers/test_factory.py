@@ -9,12 +9,24 @@ import numpy as np
 import pytest
 
 from nadam_suite.config import NadamConfig
+from nadam_suite.config.schedule_kinds import KINDS
 from nadam_suite.errors import ArgumentError, ArgumentTypeError
 from nadam_suite.optimizers.factory import nadam, nadamw
 from nadam_suite.optimizers.nadam import Nadam
+from nadam_suite.optimizers.named_schedules import NAMED
 from nadam_suite.optimizers.parameter_rules import ParameterRule, no_decay
 from nadam_suite.optimizers.presets import PRESETS
-from nadam_suite.schedules import Constant, TrainingPlan, WarmupCosine, WarmupLinear
+from nadam_suite.schedules import (
+    Constant,
+    OneCycle,
+    TrainingPlan,
+    WarmupCosine,
+    WarmupExponential,
+    WarmupInverseSqrt,
+    WarmupLinear,
+    WarmupPolynomial,
+    WarmupStableDecay,
+)
 
 PLAN = TrainingPlan.from_data(1000, batch_size=50, epochs=10)
 
@@ -72,10 +84,61 @@ def test_every_other_argument_passes_through(make):
         "parameter_rules": [ParameterRule("head", learning_rate=2.0)],
         "schedule_step": "update",
         "slot_dtype": "bfloat16",
+        "weight_decay_mode": "independent",
+        "max_learning_rate": 0.6,
     }
     assert make(0.5, no_decay=False, **given).get_config() == Nadam(0.5, **given).get_config()
     left = inspect.signature(Nadam).parameters.keys() - given.keys()
     assert left == {"learning_rate", "clipnorm", "clipvalue"}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "expected"),
+    [
+        ({"schedule": "polynomial", "power": 2}, WarmupPolynomial(0.1, 200, power=2.0)),
+        (
+            {"schedule": "polynomial", "warmup": "1ep", "end": 0.01},
+            WarmupPolynomial(0.1, 200, 20, 0.01),
+        ),
+        ({"schedule": "exponential"}, WarmupExponential(0.1, 200)),
+        (
+            {"schedule": "exponential", "decay_rate": 0.5, "total_steps": "50%", "start": 0.05},
+            WarmupExponential(0.1, 100, start=0.05, decay_rate=0.5),
+        ),
+        ({"schedule": "inverse_sqrt", "warmup": "10%"}, WarmupInverseSqrt(0.1, 20)),
+        ({"schedule": "wsd", "cooldown": "20%"}, WarmupStableDecay(0.1, 200, 40)),
+        (
+            {
+                "schedule": "wsd",
+                "cooldown": "1ep",
+                "shape": "linear",
+                "warmup": 5,
+                "total_steps": 90,
+            },
+            WarmupStableDecay(0.1, 90, 20, "linear", 5),
+        ),
+        ({"schedule": "one_cycle"}, OneCycle(0.1, 200)),
+        ({"schedule": "one_cycle", "warmup": "40%", "total_steps": 50}, OneCycle(0.1, 50, 20)),
+    ],
+)
+@pytest.mark.parametrize("make", [nadam, nadamw])
+def test_other_names_take_keywords_of_their_own(make, keywords, expected):
+    """Each named schedule takes its lengths as durations, and what shapes it as it is."""
+    made = make(0.1, plan=PLAN, **keywords)
+    assert schedule_of(made) == (type(expected).__name__, expected.get_config())
+
+
+def test_a_name_builds_what_a_config_of_that_kind_builds():
+    """The names and the defaults of the factories are those of configs."""
+    assert NAMED.keys() < KINDS.keys()
+    for name, named in NAMED.items():
+        assert named.make is KINDS[name].make
+        keys = {"total_steps": "total"}
+        assert {keys.get(key, key) for key in named.keywords} <= KINDS[name].defaults.keys()
+        keywords = {"wsd": {"cooldown": "20%"}, "constant": {"warmup": "5%"}}.get(name, {})
+        made = nadam(0.1, schedule=name, plan=PLAN, **keywords)
+        config = NadamConfig(learning_rate={"kind": name, "peak": 0.1, **keywords})
+        assert config_of(made) == config_of(config.build(PLAN))
 
 
 @pytest.mark.parametrize(("kind", "schedule"), [("cosine", WarmupCosine), ("linear", WarmupLinear)])
@@ -131,6 +194,11 @@ def test_keywords_go_over_a_preset():
     made = nadam(preset="vit", schedule="linear", plan=PLAN, end=1e-5)
     expected = WarmupLinear(0.0008445074561975979, 200, 10, 1e-5).get_config()
     assert schedule_of(made) == ("WarmupLinear", expected)
+    made = nadam(preset="vit", schedule="wsd", cooldown="20%", plan=PLAN)
+    expected = WarmupStableDecay(0.0008445074561975979, 200, 40, warmup_steps=10).get_config()
+    assert schedule_of(made) == ("WarmupStableDecay", expected)
+    made = nadam(0.1, preset="vit", schedule="inverse_sqrt", plan=PLAN)
+    assert schedule_of(made)[1] == WarmupInverseSqrt(0.1, 10).get_config()
     made = nadam(preset="vit", schedule="constant", weight_decay=None)
     assert made.get_config()["learning_rate"] == 0.0008445074561975979
     assert made.weight_decay is None
@@ -160,6 +228,17 @@ BAD = [
     ({"schedule": "cosine"}, ArgumentError, "total_steps=None, plan=None", "TrainingPlan"),
     ({"total_steps": 9}, ArgumentError, "total_steps=9", "cosine"),
     ({"end": 0.1}, ArgumentError, "end=0.1", "cosine"),
+    ({"schedule": "cyclical"}, ArgumentError, "schedule='cyclical'", "learning rate itself"),
+    ({"schedule": ["cosine"]}, ArgumentError, "schedule=['cosine']", "learning rate itself"),
+    ({"schedule": "wsd", "total_steps": 9}, ArgumentError, "cooldown=None", '"20%"'),
+    ({"schedule": "cosine", "power": 2, "total_steps": 9}, ArgumentError, "power=2", "polynomial"),
+    ({"schedule": "linear", "cooldown": 2, "total_steps": 9}, ArgumentError, "cooldown=2", "wsd"),
+    ({"schedule": "one_cycle", "end": 0.1, "total_steps": 9}, ArgumentError, "end=0.1", "cosine"),
+    ({"schedule": "inverse_sqrt", "total_steps": 9}, ArgumentError, "total_steps=9", "one_cycle"),
+    ({"power": 2, "decay_rate": 0.5}, ArgumentError, "power=2, decay_rate=0.5", "Leave them out"),
+    ({"learning_rate": Constant(1.0), "start": 0.1}, ArgumentError, "start=0.1", "peak"),
+    ({"schedule": "polynomial", "power": 0, "total_steps": 9}, ArgumentError, "power=0", "Pass"),
+    ({"schedule": "wsd", "cooldown": 0.2, "total_steps": 9}, ArgumentTypeError, "=0.2", '"20%"'),
     ({"warmup": "5%"}, ArgumentError, "warmup='5%'", "TrainingPlan"),
     ({"warmup": 0.05}, ArgumentTypeError, "warmup=0.05", '"5%"'),
     ({"warmup": 9, "total_steps": 9, "schedule": "linear"}, ArgumentError, "ps=9", "Shorten"),

@@ -134,3 +134,10 @@ def test_keras_own_schedules_can_be_composed():
     loaded = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(joined))
     assert loaded.get_config() == joined.get_config()
     assert s.sample(foreign, 3) == pytest.approx([1.0, 0.5**0.1, 0.5**0.2], rel=1e-6)
+
+
+def test_periods_may_grow_at_any_pace():
+    """A second period that is longer than any counter lasts to its end."""
+    schedule = s.CosineRestarts(1.0, 50, t_mul=1e308)
+    found = [float(keras.ops.convert_to_numpy(schedule(step))) for step in (50, 2**30)]
+    assert found == pytest.approx([1.0, 0.5], rel=1e-6)
