@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nadam_suite.callbacks.files import replace_file
 
-__all__ = ["plot_curves"]
+__all__ = ["new_figure", "plot_curves", "save_figure"]
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure, without pyplot, which would choose a window system for the process.
+
+    Args:
+        width: In inches.
+        height: In inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Any, path: Path, dpi: int = 110) -> None:
+    """Write a figure into a PNG file, which is replaced as a whole."""
+    replace_file(path, lambda file: figure.savefig(file, format="png", dpi=dpi))
 
 
 def plot_curves(history: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
@@ -27,15 +48,11 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path, title: str) 
     >>> path.read_bytes()[1:4]
     b'PNG'
     """
-    # The figure is made without pyplot, which would choose a window system for the whole process.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     names = list(dict.fromkeys(name for row in history for name in row if name != "epoch"))
     panels = [name for name in names if not name.startswith("val_")] or names
-    figure = Figure(figsize=(4.5 * max(len(panels), 1), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.5 * max(len(panels), 1), 3.6)
     axes = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]
     for axis, panel in zip(axes, panels, strict=False):
         for name, label in ((panel, "training"), (f"val_{panel}", "validation")):
@@ -49,4 +66,4 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path, title: str) 
         if panel != "learning_rate":
             axis.legend()
     figure.suptitle(title)
-    replace_file(path, lambda file: figure.savefig(file, format="png", dpi=110))
+    save_figure(figure, path)

@@ -1,0 +1,211 @@
+"""What a config comes to before anything is trained: its plan, its optimizer, its durations."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from nadam_suite.config import Config, NadamConfig, ScheduleConfig, TrainConfig
+from nadam_suite.config.schedule_kinds import DURATIONS
+from nadam_suite.errors import ArgumentError
+from nadam_suite.experiment.parts import Splits, find_part
+from nadam_suite.experiment.stream import SharedBatches
+from nadam_suite.optimizers import Nadam
+from nadam_suite.schedules import TrainingPlan, scale_learning_rate
+from nadam_suite.schedules.checks import count
+
+__all__ = ["DurationRow", "Preview", "preview"]
+
+_SHARED = ("auto", "mirrored", "data_parallel")  # where each device is a replica
+
+
+@dataclasses.dataclass(frozen=True)
+class DurationRow:
+    """A duration of a config, and what it became.
+
+    Args:
+        key: Dotted key.
+        typed: As it was typed; None is the whole training.
+        steps: In batches.
+        epochs: In epochs.
+    """
+
+    key: str
+    typed: int | str | None
+    steps: int
+    epochs: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Preview:
+    """A config with its durations in steps, and the length of its training.
+
+    Args:
+        typed: The config as it was given.
+        resolved: The same with every duration in steps and the learning rate scaled.
+        plan: Length of the training.
+        notes: What a training could do differently.
+    """
+
+    typed: TrainConfig | NadamConfig
+    resolved: TrainConfig | NadamConfig
+    plan: TrainingPlan
+    notes: tuple[str, ...] = ()
+
+    def optimizer(self) -> Nadam:
+        """Return the optimizer that the training would begin with."""
+        if isinstance(self.resolved, TrainConfig):
+            return self.resolved.build_optimizer(self.plan)
+        return self.resolved.build(self.plan)
+
+    def optimizer_config(self) -> NadamConfig:
+        """Return the optimizer's settings, with the schedule of the training in them."""
+        if isinstance(self.resolved, TrainConfig):
+            return self.resolved.full_optimizer()
+        return self.resolved
+
+    def durations(self) -> list[DurationRow]:
+        """Return one row per duration that the config has and that is not zero by default."""
+        counts_updates = self.optimizer_config().schedule_step == "update"
+        each = self.plan.accumulation if counts_updates else 1
+        return [
+            DurationRow(key, typed, count * each, count * each / self.plan.steps_per_epoch)
+            for key, typed, count in _durations(self.typed, self.resolved)
+            if count or typed
+        ]
+
+
+def preview(
+    config: TrainConfig | NadamConfig,
+    *,
+    examples: int | None = None,
+    batch_size: int | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+) -> Preview:
+    """Return what a config comes to; of a training, its data are loaded to count the examples.
+
+    No device is asked for. Where the config shares a training out over devices, their number is
+    what it says; where it does not say it, one device is assumed and a note tells so.
+
+    Args:
+        config: A training's config, or an optimizer's, which does not know how long it trains.
+        examples: Training examples in an epoch; of a training's config, instead of its data's.
+        batch_size: Examples in a batch; of a training's config, instead of its own.
+        epochs: Number of epochs, likewise. Defaults to 1 for an optimizer's config.
+        steps: Batches in the whole training, for an optimizer's config alone.
+
+    Raises:
+        ArgumentError: The length of the training is not known, or given twice.
+        ConfigError: A duration cannot be resolved, or the data do not exist.
+
+    Example:
+
+    >>> from nadam_suite import NadamConfig
+    >>> from nadam_suite.experiment.preview import preview
+    >>> config = NadamConfig(learning_rate={"peak": 1e-3, "warmup": "5%"})
+    >>> seen = preview(config, steps=1000)
+    >>> [(row.key, row.typed, row.steps) for row in seen.durations()]
+    [('learning_rate.warmup', '5%', 50), ('learning_rate.total', None, 1000)]
+    """
+    if isinstance(config, NadamConfig):
+        accumulation = config.gradient_accumulation_steps or 1
+        plan = _plan(accumulation, examples, batch_size, epochs, steps)
+        return Preview(config, config.resolve(plan), plan)
+    if steps is not None:
+        raise ArgumentError(
+            "Argument `steps` must be left out for the config of a training, whose length follows "
+            f"from its data. Received: steps={steps!r}. Pass examples, batch_size or epochs."
+        )
+    changes = {"batch_size": batch_size, "epochs": epochs}
+    config = config.replace(**{key: value for key, value in changes.items() if value is not None})
+    if examples is None:
+        splits: Splits = find_part("data", config.data, config.data_options)()
+        examples = SharedBatches.examples(splits, config.batch_size, _replicas(config))
+    factor, notes = _factor(config)
+    scaled = config.scaled(factor)
+    plan = scaled.plan(examples)
+    return Preview(config, scaled.resolve(plan), plan, notes)
+
+
+def _plan(
+    accumulation: int,
+    examples: int | None,
+    batch_size: int | None,
+    epochs: int | None,
+    steps: int | None,
+) -> TrainingPlan:
+    """Return the length of a training of which only the optimizer is known."""
+    given = {"examples": examples, "batch_size": batch_size, "epochs": epochs, "steps": steps}
+    shown = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+    if (steps is None) == (examples is None) or (examples is not None and batch_size is None):
+        raise ArgumentError(
+            "The length of the training must be given: the config of an optimizer does not know "
+            f"it. Received: {shown or 'none'}. Pass steps (--steps 10000), or examples and "
+            "batch_size (--examples 50000 --batch-size 128 --epochs 10)."
+        )
+    epochs = 1 if epochs is None else count("epochs", epochs, 1)
+    if examples is not None and batch_size is not None:
+        return TrainingPlan.from_data(examples, batch_size, epochs, accumulation)
+    steps = count("steps", steps, 1)
+    if steps % epochs:
+        raise ArgumentError(
+            f"Argument `steps` must be a multiple of epochs={epochs}. Received: steps={steps}. "
+            f"Pass {-(-steps // epochs) * epochs}, or leave epochs out."
+        )
+    return TrainingPlan(steps // epochs, epochs, accumulation, batch_size)
+
+
+def _replicas(config: TrainConfig) -> int:
+    """Return the replicas that the config asks for by number, or one."""
+    settings = config.distribution
+    if settings.strategy not in _SHARED or settings.devices is None:
+        return 1
+    return settings.devices if isinstance(settings.devices, int) else len(settings.devices)
+
+
+def _factor(config: TrainConfig) -> tuple[float, tuple[str, ...]]:
+    """Return what scaling multiplies the learning rate by, and what is assumed for it."""
+    rule = config.distribution.scale_learning_rate
+    if rule is None:
+        return 1.0, ()
+    replicas = _replicas(config)
+    base = config.distribution.base_batch_size or max(config.batch_size // replicas, 1)
+    factor = scale_learning_rate(1.0, config.batch_size, base, rule)
+    if config.distribution.base_batch_size is None and replicas == 1:
+        note = (
+            "The learning rate is that of one device. On several it is multiplied by "
+            f"{'the root of ' if rule == 'sqrt' else ''}their number "
+            f'(distribution.scale_learning_rate = "{rule}").'
+        )
+        return factor, (note,)
+    return factor, ()
+
+
+def _durations(
+    typed: Config, resolved: Config, prefix: str = ""
+) -> Iterator[tuple[str, int | str | None, int]]:
+    """Yield key, typed value and count of every duration in a config's schedules."""
+    for key in type(typed).model_fields:
+        before, after = getattr(typed, key), getattr(resolved, key)
+        if isinstance(before, ScheduleConfig):
+            yield from _lengths(before, after, f"{prefix}{key}")
+        elif isinstance(before, NadamConfig):
+            yield from _durations(before, after, f"{prefix}{key}.")
+
+
+def _lengths(
+    typed: ScheduleConfig, resolved: ScheduleConfig, key: str
+) -> Iterator[tuple[str, int | str | None, int]]:
+    """Yield the same for one schedule and the parts in it."""
+    for name in DURATIONS:
+        if (count := getattr(resolved, name)) is not None:
+            yield f"{key}.{name}", getattr(typed, name), count
+    points = zip(typed.points or (), resolved.points or (), strict=True)
+    for index, ((before, _), (after, _)) in enumerate(points):
+        yield f"{key}.points.{index}.0", before, after
+    boundaries = zip(typed.boundaries or (), resolved.boundaries or (), strict=True)
+    for index, (before, after) in enumerate(boundaries):
+        yield f"{key}.boundaries.{index}", before, after
+    for index, parts in enumerate(zip(typed.parts or (), resolved.parts or (), strict=True)):
+        yield from _lengths(*parts, f"{key}.parts.{index}")
