@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replace_file", "replace_text"]
+__all__ = ["replace_file", "replace_text", "sync_folder"]
 
 
 def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
@@ -43,7 +43,7 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def replace_text(path: str | os.PathLike[str], text: str) -> None:
@@ -51,7 +51,7 @@ def replace_text(path: str | os.PathLike[str], text: str) -> None:
     replace_file(path, lambda file: file.write(text.encode("utf-8")))
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bring a new name to the disk, where the system can do that for folders."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -5,11 +5,12 @@ The file is a NumPy archive whose members carry checksums, so that damage is not
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from nadam_suite.callbacks.files import replace_file
 from nadam_suite.errors import DataFileError, StateError
 
-__all__ = ["Snapshot", "assign", "read", "take"]
+__all__ = ["Snapshot", "assign", "read", "read_header", "take"]
 
 _FORMAT = 1
 
@@ -54,25 +55,44 @@ def read(path: Path) -> Snapshot:
     Raises:
         DataFileError: The file cannot be read, is damaged, or is of a newer format.
     """
+    with _opened(path) as (head, members):
+        arrays = {
+            group: [members[f"{group}/{index}"] for index in range(size)]
+            for group, size in head["sizes"].items()
+        }
+        return Snapshot(head["header"], arrays, head["paths"])
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the header of the file without reading its arrays; see `read`."""
+    with _opened(path) as (head, _):
+        return head["header"]
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Open a state file, and read its head."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
             head = json.loads(members["head"].tobytes())
-            arrays = {
-                group: [members[f"{group}/{index}"] for index in range(size)]
-                for group, size in head["sizes"].items()
-            }
+            _check_format(path, head["format"])
+            yield head, members
+    except DataFileError:
+        raise
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         message = (
             f"The state file {str(path)!r} cannot be read: {type(error).__name__}: {error}. "
             "Delete it to start the training from its beginning."
         )
         raise DataFileError(message) from error
-    if head["format"] > _FORMAT:
+
+
+def _check_format(path: Path, number: int) -> None:
+    if number > _FORMAT:
         raise DataFileError(
             f"The state file {str(path)!r} must be of format {_FORMAT} or older. Received: "
-            f"format={head['format']}. Install the nadam_suite that wrote it."
+            f"format={number}. Install the nadam_suite that wrote it."
         )
-    return Snapshot(head["header"], arrays, head["paths"])
 
 
 def take(variables: Sequence[Any]) -> tuple[list[np.ndarray], list[str]]:

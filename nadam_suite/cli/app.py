@@ -9,6 +9,16 @@ import typer
 
 from nadam_suite.cli.backend import load_backend
 from nadam_suite.cli.guard import guarded
+from nadam_suite.cli.options import (
+    Backend,
+    CooldownFrom,
+    Debug,
+    Extend,
+    MaybeSource,
+    Overrides,
+    Resume,
+    Source,
+)
 
 __all__ = ["app", "main"]
 
@@ -22,25 +32,27 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Source = Annotated[
-    str, typer.Argument(metavar="NAME|FILE", help="A name that `ls` shows, or a config file.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[KEY=VALUE]...",
-        help="Changes to the config: a.b=1 sets a key, ~a.b gives it its default.",
-    ),
-]
-Backend = Annotated[
-    str | None,
+Examples = Annotated[
+    int | None,
     typer.Option(
-        "--backend",
-        metavar="tensorflow|jax|torch",
-        help="Framework to train with. Default: KERAS_BACKEND, or what Keras is set to.",
+        "--examples",
+        metavar="N",
+        help="Training examples. Default: those of the config's data, which are loaded.",
     ),
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", metavar="N", help="Examples in a batch. Default: the config's."),
+]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", metavar="N", help="Epochs. Default: the config's, or 1.")
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps", metavar="N", help="Batches in all, for a preset or an optimizer's config."
+    ),
+]
 
 
 @app.command(
@@ -52,13 +64,17 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
   nadam-suite train digits --backend jax --resume
 
+  nadam-suite train digits --resume --extend 10ep
+
+  nadam-suite train --cooldown-from runs/digits/checkpoints/20 schedule.cooldown=5ep
+
   nadam-suite train my.toml '~optimizer.weight_decay'
 
 A config may name functions of your own as "module:function"; training imports them, also from the
 current folder."""
 )
 def train(
-    source: Source,
+    source: MaybeSource = None,
     overrides: Overrides = None,
     output: Annotated[
         Path | None,
@@ -66,9 +82,9 @@ def train(
             "--output", "-o", metavar="DIR", help="The run's folder. Default: runs/<name>."
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder, exactly.")
-    ] = False,
+    resume: Resume = False,
+    extend: Extend = None,
+    cooldown_from: CooldownFrom = None,
     backend: Backend = None,
     debug: Debug = False,
 ) -> None:
@@ -82,6 +98,8 @@ def train(
             interrupt=interrupt,
             output=output,
             resume=resume,
+            extend=extend,
+            cooldown_from=cooldown_from,
             backend=backend,
         )
 
@@ -165,6 +183,94 @@ def validate(
         from nadam_suite.cli.configs import validate as run
 
         run(files)
+
+
+@app.command(
+    epilog="""Examples:
+
+  nadam-suite plot digits --ascii
+
+  nadam-suite plot digits schedule.kind=linear --output linear.png --csv linear.csv
+
+  nadam-suite plot vit --examples 50000 --batch-size 256 --epochs 90
+
+The values are those that each real update uses; "weight decay per update" is what it takes away."""
+)
+def plot(
+    source: Source,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="PNG to write. Default: <name>-schedule.png, or none with --ascii or --csv.",
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write a row per update.")
+    ] = None,
+    in_terminal: Annotated[
+        bool, typer.Option("--ascii", help="Draw in the terminal, with characters.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    examples: Examples = None,
+    batch_size: BatchSize = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    backend: Backend = None,
+    debug: Debug = False,
+) -> None:
+    """Draw learning rate, weight decay, beta_1 and momentum over the whole training."""
+    with guarded(debug=debug):
+        from nadam_suite.cli.length import Length
+        from nadam_suite.cli.plot import plot as run
+
+        run(
+            source,
+            overrides or [],
+            length=Length(examples, batch_size, epochs, steps),
+            output=output,
+            table=table,
+            in_terminal=in_terminal,
+            force=force,
+            backend=backend,
+        )
+
+
+@app.command(
+    epilog="""Examples:
+
+  nadam-suite explain digits
+
+  nadam-suite explain digits optimizer.gradient_accumulation_steps=4 --json
+
+  nadam-suite explain vit --steps 10000"""
+)
+def explain(
+    source: Source,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    examples: Examples = None,
+    batch_size: BatchSize = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    backend: Backend = None,
+    debug: Debug = False,
+) -> None:
+    """Show what a config comes to: steps, durations, and the multipliers of each variable."""
+    with guarded(debug=debug):
+        from nadam_suite.cli.explain import explain as run
+        from nadam_suite.cli.length import Length
+
+        run(
+            source,
+            overrides or [],
+            length=Length(examples, batch_size, epochs, steps),
+            as_json=as_json,
+            backend=backend,
+        )
 
 
 @app.command(

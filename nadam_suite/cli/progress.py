@@ -12,6 +12,8 @@ from rich.console import Console
 
 __all__ = ["Progress"]
 
+# In the history; on the screen they would fill the line.
+_LEFT_OUT = ("weight_decay", "beta_1", "momentum")
 _REFRESH = 0.1  # seconds; reading the metrics waits for the device, so not at every batch
 
 
@@ -92,7 +94,7 @@ class Progress(keras.callbacks.Callback):
 
 
 def _metrics(logs: Mapping[str, Any] | None) -> str:
-    values = {name: float(value) for name, value in (logs or {}).items()}
+    values = {name: float(value) for name, value in (logs or {}).items() if name not in _LEFT_OUT}
     first = ["loss"] if "loss" in values else []
     names = first + [name for name in values if name != "loss"]
     return "  ".join(f"{name} {values[name]:.4g}" for name in names)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,20 +13,24 @@ from rich.table import Table
 
 from nadam_suite.cli.backend import load_backend, open_devices
 from nadam_suite.cli.interrupt import Interrupt
+from nadam_suite.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from nadam_suite.config import TrainConfig
     from nadam_suite.experiment import RunResult
 
 __all__ = ["train"]
 
 
 def train(
-    source: str,
+    source: str | None,
     overrides: Sequence[str],
     *,
     interrupt: Interrupt,
     output: Path | None = None,
     resume: bool = False,
+    extend: str | None = None,
+    cooldown_from: Path | None = None,
     backend: str | None = None,
 ) -> None:
     """Train, and show the final figures.
@@ -36,27 +41,26 @@ def train(
         interrupt: Asked before each batch.
         output: The run's folder, or None for the config's.
         resume: Go on with the run in it.
+        extend: How much longer it is to be.
+        cooldown_from: A run's folder or checkpoint, to anneal from in a new run.
         backend: Framework, or None for the one that Keras is set to.
     """
+    _check(source, extend, cooldown_from)
     load_backend(backend, trains=True)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # modules that a config names
 
     from nadam_suite.backends import get_backend
     from nadam_suite.cli.progress import Progress
-    from nadam_suite.cli.sources import train_config_of
-    from nadam_suite.experiment import run_training
 
-    config = train_config_of(source, overrides)
+    config, start = _prepared(source, overrides, output, extend, cooldown_from)
     devices = config.distribution.devices
     open_devices(devices if isinstance(devices, int) else 1)
     # Of several workers the chief speaks for all.
     console = Console(highlight=False, quiet=get_backend().process()[0] != 0)
     progress = Progress(console, interrupt.check)
     try:
-        result = run_training(
-            config,
-            output=output,
+        result = start(
             resume=resume,
             callbacks=[progress],
             tell=lambda line: console.print(line, soft_wrap=True),
@@ -64,6 +68,47 @@ def train(
     finally:
         progress.close()
     _show(console, result)
+
+
+def _check(source: str | None, extend: str | None, cooldown_from: Path | None) -> None:
+    """Refuse arguments that do not go together.
+
+    Raises:
+        ArgumentError: They do not.
+    """
+    if source is None and cooldown_from is None:
+        raise ArgumentError(
+            "Argument `NAME` must be a recipe or a config file. Received: none. Write for "
+            "instance: nadam-suite train digits"
+        )
+    if extend is not None and cooldown_from is not None:
+        raise ArgumentError(
+            "Arguments `--extend` and `--cooldown-from` must not be given together. Received: "
+            f"--extend={extend!r}, --cooldown-from={str(cooldown_from)!r}. Set the length of the "
+            "cooldown instead: schedule.cooldown=5ep"
+        )
+
+
+def _prepared(
+    source: str | None,
+    overrides: Sequence[str],
+    output: Path | None,
+    extend: str | None,
+    cooldown_from: Path | None,
+) -> tuple[TrainConfig, Callable[..., RunResult]]:
+    """Return the config, and what starts the training."""
+    from nadam_suite.cli.branch import branch_of
+    from nadam_suite.cli.sources import train_config_of
+    from nadam_suite.config.overrides import parse_value
+    from nadam_suite.experiment import branch_cooldown, run_training
+
+    if cooldown_from is not None:
+        config, wanted = branch_of(cooldown_from, source, overrides)
+        wanted["output"] = output or wanted.get("output")
+        return config, functools.partial(branch_cooldown, cooldown_from, config=config, **wanted)
+    config = train_config_of(source or "", overrides)
+    longer = None if extend is None else parse_value(extend)
+    return config, functools.partial(run_training, config, output=output, extend=longer)
 
 
 def _show(console: Console, result: RunResult) -> None:

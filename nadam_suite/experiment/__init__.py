@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nadam_suite.experiment.branch import branch_cooldown
 from nadam_suite.experiment.parts import Part, Splits, Task, find_part
 from nadam_suite.experiment.recipes import Recipe, list_recipes, recipe_path
 from nadam_suite.experiment.run import RunResult, run_training
@@ -14,6 +15,7 @@ __all__ = [
     "Splits",
     "Task",
     "batches",
+    "branch_cooldown",
     "find_part",
     "list_recipes",
     "recipe_path",

@@ -7,20 +7,29 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nadam_suite.callbacks.files import replace_file, replace_text
-from nadam_suite.config import TrainConfig, diff, load_config, save_config
+from nadam_suite.callbacks.files import replace_file, replace_text, sync_folder
+from nadam_suite.config import (
+    Change,
+    TrainConfig,
+    diff,
+    fingerprint,
+    load_config,
+    save_config,
+)
 from nadam_suite.errors import NadamSuiteError, NadamSuiteWarning, RunFolderError
 
-__all__ = ["RunFolder"]
+__all__ = ["CONFIG", "ENVIRONMENT", "FREE", "ORIGIN", "RESULT", "RunFolder"]
 
-_CONFIG, _ENVIRONMENT, _RESULT = "config.toml", "environment.json", "result.json"
-# Where the run goes and what it is called change nothing of what is trained; on which devices, only
-# the rounding.
-_FREE = ("output", "name", "distribution")
+CONFIG, ENVIRONMENT = "config.toml", "environment.json"
+ORIGIN, RESULT = "origin.json", "result.json"
+_CHECKPOINTS, _BEFORE = "checkpoints", "before-extension-"
+# Where the run goes, what it is called and what it keeps change nothing of what is trained; on
+# which devices, only the rounding.
+FREE = ("output", "name", "distribution", "checkpoint_every")
 # Another value of these makes a training that goes on, but not with the very same numbers.
 _VERSIONS = ("platform", "packages", "python")
 
@@ -52,6 +61,43 @@ class RunFolder:
         """Folder of the training's state."""
         return self.path / "state"
 
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the states that are kept; each of them is a run as it was then."""
+        return self.path / _CHECKPOINTS
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process writes."""
+        return self._chief
+
+    def config(self) -> TrainConfig:
+        """Return the config of the run, every duration in steps."""
+        return load_config(self.path / CONFIG, kind=TrainConfig)
+
+    def before(self, number: int) -> Path:
+        """Return the folder of what the run was before one of its extensions, counted from 1."""
+        return self.path / f"{_BEFORE}{number}"
+
+    def is_before(self, path: Path) -> bool:
+        """Return whether a path is such a folder."""
+        return path.name.startswith(_BEFORE)
+
+    def shorter(self) -> list[TrainConfig]:
+        """Return the configs that the run had before each of its extensions, the first one first.
+
+        An extension changes the config last. What one that was cut short left behind has the
+        config that still is the run's, and does not count.
+        """
+        found: list[TrainConfig] = []
+        now = self.config().epochs
+        while (path := self.before(len(found) + 1) / CONFIG).is_file():
+            config: TrainConfig = load_config(path, kind=TrainConfig)
+            if config.epochs >= now:
+                break
+            found.append(config)
+        return found
+
     def check(self, *, resume: bool) -> bool:
         """Return whether there is a run to go on with; refuse what would end badly.
 
@@ -64,7 +110,7 @@ class RunFolder:
         """
         shown = str(self.path)
         if not self._chief:  # it may be created at any moment; what is wrong with it the chief says
-            return resume and (self.path / _CONFIG).is_file()
+            return resume and (self.path / CONFIG).is_file()
         if self.path.exists() or self.path.is_symlink():
             if not resume:
                 raise RunFolderError(
@@ -72,9 +118,9 @@ class RunFolder:
                     "left as it is. Pass --resume to go on with the run in it, or --output with "
                     "another folder."
                 )
-            if not (self.path / _CONFIG).is_file():
+            if not (self.path / CONFIG).is_file():
                 raise RunFolderError(
-                    f"The folder of a run must hold its {_CONFIG}. Received: output={shown!r}, "
+                    f"The folder of a run must hold its {CONFIG}. Received: output={shown!r}, "
                     "which has none and was left as it is. Check the path."
                 )
         nearest = self.path
@@ -88,8 +134,19 @@ class RunFolder:
             )
         return self.path.exists()
 
-    def create(self, config: TrainConfig, environment: Mapping[str, Any]) -> None:
+    def create(
+        self,
+        config: TrainConfig,
+        environment: Mapping[str, Any],
+        fill: Callable[[RunFolder], object] | None = None,
+    ) -> None:
         """Create the folder with the run's config and environment in it, at once.
+
+        Args:
+            config: The config.
+            environment: The environment.
+            fill: Called with the folder under its other name, to write what else the run begins
+                with.
 
         Raises:
             RunFolderError: It cannot be created, or another process was first.
@@ -100,8 +157,10 @@ class RunFolder:
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             draft.mkdir(parents=True)
-            save_config(config, draft / _CONFIG)
-            _write_json(draft / _ENVIRONMENT, environment)
+            save_config(config, draft / CONFIG)
+            _write_json(draft / ENVIRONMENT, environment)
+            if fill is not None:
+                fill(RunFolder(draft))
             draft.rename(self.path)
         except (OSError, NadamSuiteError) as error:
             raise RunFolderError(
@@ -111,21 +170,50 @@ class RunFolder:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def check_same(self, config: TrainConfig, environment: Mapping[str, Any]) -> None:
-        """Refuse to go on with a run under another config, backend or other data.
+    def check_same(
+        self, config: TrainConfig, environment: Mapping[str, Any], remedy: str | None = None
+    ) -> TrainConfig:
+        """Return the config to go on with; refuse another config, backend or other data.
+
+        Args:
+            config: What the run is to go on with: its own config, or of an extended run one that
+                it had before.
+            environment: The environment as it is now.
+            remedy: What can be done about a difference; by default what goes for a resumed run.
+
+        Returns:
+            The run's own config, with those keys of the given one that change nothing.
 
         Raises:
             RunFolderError: They differ; the message says in what.
         """
-        before = load_config(self.path / _CONFIG, kind=TrainConfig)
-        changes = [c for c in diff(before, config) if c.key.partition(".")[0] not in _FREE]
+        own = self.config()
+        changes = min((_changes(known, config) for known in [own, *self._siblings()]), key=len)
         if changes:
             lines = "".join(f"\n  {change}" for change in changes)
+            longer = any(change.key == "epochs" for change in changes)
+            others = " make the run longer with --extend," if longer else ""
+            remedy = remedy or f"Take them back,{others} or start a new run with --output."
             raise RunFolderError(
                 f"A run must go on with its own config. Received: {len(changes)} differences from "
-                f"{str(self.path / _CONFIG)!r}:{lines}\nTake them back, or start a new run with "
-                "--output."
+                f"{str(self.path / CONFIG)!r}:{lines}\n{remedy}"
             )
+        self._check_environment(environment)
+        given = config.to_dict()
+        return own.replace(**{key: given[key] for key in FREE})
+
+    def _siblings(self) -> list[TrainConfig]:
+        """Return the other configs of this run; of a checkpoint, those of its run."""
+        found = self.shorter()
+        above = 1 if self.path.parent.name == _CHECKPOINTS else 0
+        if above or self.is_before(self.path):
+            run = RunFolder(self.path.absolute().parents[above])
+            if (run.path / CONFIG).is_file():
+                found += [run.config(), *run._siblings()]
+        return found
+
+    def _check_environment(self, environment: Mapping[str, Any]) -> None:
+        """Refuse another backend and other data; warn of other versions."""
         old = self.environment()
         if old.get("backend") != environment["backend"]:
             raise RunFolderError(
@@ -136,30 +224,45 @@ class RunFolder:
         if old.get("data_sha256") != environment.get("data_sha256"):
             raise RunFolderError(
                 "A run must go on with the data that it began with. Received: training data with "
-                f"another digest than in {str(self.path / _ENVIRONMENT)!r}. Bring the data back, "
+                f"another digest than in {str(self.path / ENVIRONMENT)!r}. Bring the data back, "
                 "or start a new run with --output."
             )
         changed = [name for name in _VERSIONS if old.get(name) != environment.get(name)]
         if changed:
             warnings.warn(
                 f"This run began with another {', '.join(changed)} than now; it goes on, but maybe "
-                f"not with the very same numbers. See {str(self.path / _ENVIRONMENT)!r}.",
+                f"not with the very same numbers. See {str(self.path / ENVIRONMENT)!r}.",
                 NadamSuiteWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
+
+    def lengthen(self, config: TrainConfig) -> None:
+        """Replace the config by that of a longer run; what else is there must fit both."""
+        save_config(config, self.path / CONFIG, overwrite=True)
+        sync_folder(self.path)
+
+    def note_config(self) -> None:
+        """Write the fingerprint of the config to the environment, if another one stands there."""
+        known, found = self.environment(), fingerprint(self.config())
+        if self._chief and known.get("config_fingerprint") != found:
+            _write_json(self.path / ENVIRONMENT, {**known, "config_fingerprint": found})
+
+    def origin(self) -> dict[str, Any] | None:
+        """Return where the run was branched from, or None if it began by itself."""
+        return self._read(ORIGIN)
 
     def environment(self) -> dict[str, Any]:
         """Return what the run was started with."""
-        return self._read(_ENVIRONMENT) or {}
+        return self._read(ENVIRONMENT) or {}
 
     def result(self) -> dict[str, Any] | None:
         """Return the results of a finished run, or None while it is not finished."""
-        return self._read(_RESULT)
+        return self._read(RESULT)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the results, which ends the run: this is the last file of it."""
         if self._chief:
-            _write_json(self.path / _RESULT, result)
+            _write_json(self.path / RESULT, result)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file of the run, whole or not at all."""
@@ -191,6 +294,11 @@ class RunFolder:
                 f"The file {str(path)!r} must be the JSON that the run wrote. Received: {error}. "
                 "Delete the folder and start anew."
             ) from error
+
+
+def _changes(before: TrainConfig, after: TrainConfig) -> list[Change]:
+    """Return what differs between two configs and changes what is trained."""
+    return [c for c in diff(before, after) if c.key.partition(".")[0] not in FREE]
 
 
 def _write_json(path: Path, table: Mapping[str, Any]) -> None:

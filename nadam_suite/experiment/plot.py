@@ -10,6 +10,8 @@ from nadam_suite.callbacks.files import replace_file
 
 __all__ = ["new_figure", "plot_curves", "save_figure"]
 
+_COLUMNS = 4
+
 
 def new_figure(width: float, height: float) -> Any:
     """Return an empty figure, without pyplot, which would choose a window system for the process.
@@ -34,6 +36,8 @@ def save_figure(figure: Any, path: Path, dpi: int = 110) -> None:
 def plot_curves(history: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
     """Draw each metric over the epochs, training and validation in one panel, into a PNG file.
 
+    What has the same value in all of several epochs, such as a constant momentum, is left out.
+
     Args:
         history: One row per epoch; names that begin with "val_" are of the validation.
         path: The file, which is replaced.
@@ -50,10 +54,11 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path, title: str) 
     """
     from matplotlib.ticker import MaxNLocator
 
-    names = list(dict.fromkeys(name for row in history for name in row if name != "epoch"))
-    panels = [name for name in names if not name.startswith("val_")] or names
-    figure = new_figure(4.5 * max(len(panels), 1), 3.6)
-    axes = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]
+    panels = _panels(history)
+    rows = -(-len(panels) // _COLUMNS)
+    columns = -(-len(panels) // rows)
+    figure = new_figure(4.5 * columns, 3.6 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, panel in zip(axes, panels, strict=False):
         for name, label in ((panel, "training"), (f"val_{panel}", "validation")):
             points = [(row["epoch"] + 1, row[name]) for row in history if name in row]
@@ -63,7 +68,23 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path, title: str) 
         axis.set_title(panel.replace("_", " "))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-        if panel != "learning_rate":
+        if len(axis.lines) > 1:
             axis.legend()
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
     figure.suptitle(title)
     save_figure(figure, path)
+
+
+def _panels(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """Return the names of the panels, at least one."""
+    names = list(dict.fromkeys(name for row in history for name in row if name != "epoch"))
+    training = [name for name in names if not name.startswith("val_")] or names
+    varying = [
+        name
+        for name in training
+        if len(history) == 1
+        or f"val_{name}" in names
+        or len({row[name] for row in history if name in row}) > 1
+    ]
+    return varying or training or [""]

@@ -64,6 +64,21 @@ class Preview:
             return self.resolved.full_optimizer()
         return self.resolved
 
+    def describe(self) -> str:
+        """Return the length of the training, and what its relative durations are, in one line."""
+        plan = self.plan
+        updates = f", {_number(plan.total_updates, 'update')}" if plan.accumulation > 1 else ""
+        length = (
+            f"{_number(plan.epochs, 'epoch')} of {_number(plan.steps_per_epoch, 'step')}: "
+            f"{plan.total_steps} in all{updates}"
+        )
+        lengths = [
+            f"{row.key}={row.typed} is {_number(row.steps, 'step')}"
+            for row in self.durations()
+            if isinstance(row.typed, str)
+        ]
+        return "; ".join([length, *lengths])
+
     def durations(self) -> list[DurationRow]:
         """Return one row per duration that the config has and that is not zero by default."""
         counts_updates = self.optimizer_config().schedule_step == "update"
@@ -209,3 +224,7 @@ def _lengths(
         yield f"{key}.boundaries.{index}", before, after
     for index, parts in enumerate(zip(typed.parts or (), resolved.parts or (), strict=True)):
         yield from _lengths(*parts, f"{key}.parts.{index}")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -13,18 +13,7 @@ from nadam_suite.callbacks import TrainingState
 from nadam_suite.experiment.events import EventLog
 from nadam_suite.experiment.folder import RunFolder
 
-__all__ = ["LearningRateLog", "Recorder", "history_csv"]
-
-
-class LearningRateLog(keras.callbacks.Callback):
-    """Adds the learning rate at the epoch's end, which its next step uses, to its logs."""
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Read the rate and put it into the logs that all callbacks share."""
-        if logs is not None:
-            optimizer = self.model.optimizer
-            rate = getattr(optimizer, "inner_optimizer", optimizer).learning_rate
-            logs["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
+__all__ = ["Recorder", "history_csv"]
 
 
 class Recorder(keras.callbacks.Callback):

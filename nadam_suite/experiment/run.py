@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from nadam_suite.backends import get_backend
-from nadam_suite.callbacks import TrainingState
-from nadam_suite.config import TrainConfig
-from nadam_suite.distribution import TrainingScope, training_scope
-from nadam_suite.errors import ConfigError, RunFolderError
+from nadam_suite.callbacks import HyperparameterLogger, PlateauScale, TrainingState
+from nadam_suite.config import TrainConfig, fingerprint
+from nadam_suite.distribution import TrainingScope
+from nadam_suite.errors import ArgumentError, RunFolderError
+from nadam_suite.experiment.assemble import (
+    EVALUATION_BATCH,
+    Feed,
+    compiled,
+    open_scope,
+    seeded,
+)
+from nadam_suite.experiment.checkpoints import Checkpoints
 from nadam_suite.experiment.environment import describe
+from nadam_suite.experiment.extension import extend_run
 from nadam_suite.experiment.folder import RunFolder
-from nadam_suite.experiment.parts import Part, Splits, Task, find_part
+from nadam_suite.experiment.lengths import kept_after
+from nadam_suite.experiment.parts import find_part
 from nadam_suite.experiment.plot import plot_curves
-from nadam_suite.experiment.record import LearningRateLog, Recorder
-from nadam_suite.experiment.stream import Evaluation, SharedBatches, batches
-from nadam_suite.precision import DynamicLossScaleOptimizer
-from nadam_suite.schedules import TrainingPlan
+from nadam_suite.experiment.preview import Preview
+from nadam_suite.experiment.record import Recorder
 
-__all__ = ["RunResult", "run_training"]
+__all__ = ["RunResult", "Training", "run_training"]
+
+Tell = Callable[[str], object]
 
 _CALLBACKS = {
     "early_stopping": keras.callbacks.EarlyStopping,
+    "plateau_scale": PlateauScale,
     "reduce_lr_on_plateau": keras.callbacks.ReduceLROnPlateau,
     "terminate_on_nan": keras.callbacks.TerminateOnNaN,
 }
-_EVALUATION_BATCH = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +74,9 @@ def run_training(
     *,
     output: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    extend: int | str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    tell: Callable[[str], object] | None = None,
+    tell: Tell | None = None,
 ) -> RunResult:
     """Train what a config says, and leave a folder with all that came of it.
 
@@ -73,20 +84,30 @@ def run_training(
     epoch. A run that was interrupted, or killed, at any point and is resumed ends with the weights
     that it would have ended with, bit for bit, on the same machine with the same versions.
 
+    A run can be made longer, also when it has finished, if its schedules so far do not depend on
+    its length: a "wsd" goes back to the end of its stable phase, which is kept. It then ends with
+    the weights of a run that was planned that long. What the shorter one left stays in a folder
+    `before-extension-1` of the run. The same call again, after an interruption, goes on with the
+    extension that it began.
+
     Where the config or the environment asks for several devices or workers, they share each batch,
     and the numbers agree with those of one device to rounding. All workers call this function, each
     in its process; the chief alone writes the folder, which all must see to resume a run.
 
     Args:
-        config: The settings.
+        config: The settings; of an extended run still those that it was started with.
         output: The run's folder. Defaults to the config's `output`, or `runs/<name>`.
         resume: Go on with the run in the folder; if there is none, begin it.
+        extend: How much longer the run is to be than it was planned, in whole epochs: "10ep",
+            "50%" of its length, "20000ex", or a number of batches. Needs `resume`.
         callbacks: Callbacks that watch, such as a progress bar; the state does not keep theirs.
-        tell: Called with a line that says on which devices the training runs.
+        tell: Called with lines that say on which devices the training runs, and what is extended.
 
     Raises:
-        ArgumentError: There are no such devices, or the batch size does not divide by them.
-        ConfigError: The config names parts that do not exist or do not fit.
+        ArgumentError: There are no such devices, or the batch size does not divide by them, or
+            `extend` makes no whole epochs.
+        ConfigError: The config names parts that do not exist or do not fit, or has schedules that
+            cannot be extended.
         RunFolderError: The folder exists already, belongs to another run, or cannot be written.
         DataFileError: The saved state is damaged.
 
@@ -102,49 +123,99 @@ def run_training(
     (1, ['test', 'validation'])
     """
     started = time.monotonic()
+    if extend is not None and not resume:
+        raise ArgumentError(
+            "Argument `--extend` must come with --resume, because it goes on with a run. "
+            f"Received: --extend={extend!r} alone. Add --resume."
+        )
     path = Path(output or config.output or Path("runs") / config.name)
     folder = RunFolder(path, chief=get_backend().process()[0] == 0)
     goes_on = folder.check(resume=resume)
-    with _scope(config) as scope:
-        return _Run(config, folder, scope, goes_on, started, tell).train(callbacks)
+    if extend is not None and folder.chief and not goes_on:
+        raise RunFolderError(
+            "Argument `--extend` must name a run that exists. Received: "
+            f"--extend={extend!r}, and output={str(path)!r}, where there is none. Start it with as "
+            "many epochs as it is to have, or pass its folder with --output."
+        )
+    with open_scope(config) as scope:
+        training = Training(config, folder, scope, started, tell)
+        if extend is not None:
+            if folder.chief:
+                own = folder.check_same(training.config, training.environment)
+                extend_run(folder, own, own.plan(training.feed.examples), extend, tell)
+            training.wait()
+        return training.train(callbacks, goes_on=goes_on or extend is not None)
 
 
-class _Run:
-    """One training under a scope that is open: its parts and how they are shared out."""
+class Training:
+    """One training under a scope that is open: its parts and how they are shared out.
+
+    Args:
+        config: The settings, as typed.
+        folder: The run's folder.
+        scope: The scope.
+        started: When all began, in seconds of `time.monotonic`.
+        tell: Called with lines that say on which devices the training runs, and how long.
+    """
 
     def __init__(
         self,
         config: TrainConfig,
         folder: RunFolder,
         scope: TrainingScope,
-        goes_on: bool,
         started: float,
-        tell: Callable[[str], object] | None,
+        tell: Tell | None,
     ) -> None:
         self._started = started
         self._scope = scope
         self._folder = folder
-        self._goes_on = goes_on
         self._make_model = find_part("model", config.model, config.model_options)
-        self._splits: Splits = find_part("data", config.data, config.data_options)()
-        scaled = config.scaled(scope.learning_rate_factor)
-        self._plan = scaled.plan(_examples(self._splits, config.batch_size, scope.replicas))
-        self._config = scaled.resolve(self._plan)
-        self._environment = describe(self._config, self._splits, scope.describe())
+        splits = find_part("data", config.data, config.data_options)()
+        self.feed = Feed(splits, config.batch_size, config.seed, scope)
+        self.use(config.scaled(scope.learning_rate_factor))
+        self.environment = describe(self.config, splits, scope.describe())
         if tell is not None:
             tell(scope.describe())
+            tell(Preview(config, self.config, self.plan).describe())
 
-    def train(self, callbacks: Sequence[keras.callbacks.Callback]) -> RunResult:
-        """Train, unless that was done before."""
-        folder, config = self._folder, self._config
-        if self._goes_on:
-            folder.check_same(config, self._environment)
+    def use(self, config: TrainConfig) -> None:
+        """Train by this config."""
+        self.plan = config.plan(self.feed.examples)
+        self.config = config.resolve(self.plan)
+
+    def wait(self) -> None:
+        """Wait until all processes of the training are here, such as for what the chief writes."""
+        get_backend().same_on_all(0)
+
+    def train(
+        self,
+        callbacks: Sequence[keras.callbacks.Callback],
+        *,
+        goes_on: bool,
+        fill: Callable[[keras.Model, RunFolder], object] | None = None,
+    ) -> RunResult:
+        """Train, unless that was done before.
+
+        Args:
+            callbacks: Callbacks that watch.
+            goes_on: Whether the run is in its folder already.
+            fill: Otherwise, called with the model and the new folder, to write the state that the
+                run begins with.
+        """
+        folder = self._folder
+        if goes_on:
+            self.use(folder.check_same(self.config, self.environment))
+            folder.note_config()
             if (result := folder.result()) is not None:
                 return _finished(folder, result)
-        with _seeded(config):
-            model = _compiled(self._make_model, config, self._plan)
-            if not self._goes_on:
-                folder.create(config, self._environment)
+        with seeded(self.config):
+            model = compiled(self._make_model, self.config, self.plan)
+            if not goes_on:
+                known = {**self.environment, "config_fingerprint": fingerprint(self.config)}
+                begin = None if fill is None else functools.partial(fill, model)
+                folder.create(self.config, known, begin)
+                if begin is not None:
+                    self.wait()
             state = TrainingState(folder.state)
             start = state.restore(model)
             if not get_backend().same_on_all(start):
@@ -153,60 +224,47 @@ class _Run:
                     f"output={str(folder.path)!r}, where this worker finds epoch {start} and "
                     "another one a different epoch. Give them a folder that all of them see."
                 )
-            last = start if state.stopped else config.epochs
-            own = [LearningRateLog(), *(_callback(c) for c in config.callbacks)]
-            recorder = [Recorder(folder, state)] if self._scope.is_chief else []
-            model.fit(
-                self._batches(start),
-                steps_per_epoch=self._plan.steps_per_epoch,
-                epochs=last,
-                initial_epoch=start,
-                validation_data=self._evaluation(self._splits.validation),
-                validation_batch_size=_EVALUATION_BATCH,
-                shuffle=False,
-                verbose=0,
-                callbacks=[*state.around(*own), *recorder, *callbacks],
-            )
-            return self._conclude(model, state, start if self._goes_on else None)
+            self._fit(model, state, start, callbacks)
+            return self._conclude(model, state, start if goes_on or fill else None)
 
-    def _batches(self, epoch: int) -> Any:
-        """Return the stream, or this process' part of it where the backend asks for that."""
-        scope, config = self._scope, self._config
-        if scope.replicas == 1:
-            return batches(self._splits, config.batch_size, config.seed, epoch=epoch)
-        # TensorFlow divides a batch itself; JAX puts a batch together from what processes have.
-        part = (0, 1)
-        if keras.backend.backend() == "jax":
-            part = (scope.worker, scope.workers)
-            scope.distribution.auto_shard_dataset = False
-        return SharedBatches(
-            self._splits,
-            config.batch_size,
-            config.seed,
-            replicas=scope.replicas,
-            epoch=epoch,
-            part=part,
+    def _fit(
+        self,
+        model: keras.Model,
+        state: TrainingState,
+        start: int,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> None:
+        """Train the epochs that are left."""
+        config, steps = self.config, self.plan.steps_per_epoch
+        own = [HyperparameterLogger(), *(_callback(c) for c in config.callbacks)]
+        recorder: list[keras.callbacks.Callback] = []
+        if self._scope.is_chief:
+            kept = kept_after(config, self.plan)
+            recorder = [
+                Recorder(self._folder, state),
+                Checkpoints(self._folder, kept, start, steps),
+            ]
+        model.fit(
+            self.feed.batches(start),
+            steps_per_epoch=steps,
+            epochs=start if state.stopped else config.epochs,
+            initial_epoch=start,
+            validation_data=self.feed.evaluation(self.feed.splits.validation),
+            validation_batch_size=EVALUATION_BATCH,
+            shuffle=False,
+            verbose=0,
+            callbacks=[*state.around(*own), *recorder, *callbacks],
         )
-
-    def _evaluation(self, split: tuple[Any, Any] | None) -> Any:
-        """Return a split in the form in which all processes together evaluate it."""
-        scope = self._scope
-        if split is None or scope.replicas == 1 or keras.backend.backend() != "jax":
-            return split
-        return Evaluation(split, _EVALUATION_BATCH, devices=scope.replicas // scope.workers)
 
     def _conclude(
         self, model: keras.Model, state: TrainingState, resumed_from: int | None
     ) -> RunResult:
         """Evaluate the final model, write what is left to write, and end the run."""
         folder = self._folder
-        metrics = {}
-        for name in ("validation", "test"):
-            if (split := self._evaluation(getattr(self._splits, name))) is not None:
-                metrics[name] = _evaluate(model, split)
+        metrics = self.feed.evaluate(model)
         folder.save_model(model)
         if self._scope.is_chief:
-            plot_curves(state.history, folder.path / "curves.png", self._config.name)
+            plot_curves(state.history, folder.path / "curves.png", self.config.name)
         result = RunResult(
             folder.path,
             metrics,
@@ -226,44 +284,6 @@ class _Run:
         return result
 
 
-def _scope(config: TrainConfig) -> TrainingScope:
-    settings = config.distribution
-    return training_scope(
-        settings.strategy,
-        devices=settings.devices,
-        batch_size=config.batch_size,
-        base_batch_size=settings.base_batch_size,
-        scale_learning_rate=settings.scale_learning_rate,
-        model_devices=settings.model_devices,
-        verbose=False,
-    )
-
-
-def _examples(splits: Splits, batch_size: int, replicas: int) -> int:
-    """Return how many examples of an epoch are trained on.
-
-    Raises:
-        ConfigError: There is not one for each replica.
-    """
-    if replicas == 1:
-        return splits.examples
-    if splits.examples < replicas:
-        raise ConfigError(
-            f"`data` must have at least one training example for each of {replicas} replicas. "
-            f"Received: {splits.examples} examples. Train on fewer devices."
-        )
-    return SharedBatches.examples(splits, batch_size, replicas)
-
-
-def _evaluate(model: keras.Model, split: Any) -> dict[str, float]:
-    options = {"verbose": 0, "return_dict": True}
-    if isinstance(split, tuple):
-        values = model.evaluate(*split, batch_size=_EVALUATION_BATCH, **options)
-    else:
-        values = model.evaluate(split, **options)
-    return {key: float(value) for key, value in values.items()}
-
-
 def _finished(folder: RunFolder, result: Mapping[str, Any]) -> RunResult:
     return RunResult(
         folder.path,
@@ -273,28 +293,6 @@ def _finished(folder: RunFolder, result: Mapping[str, Any]) -> RunResult:
         resumed_from=result["epochs"],
         already_finished=True,
     )
-
-
-@contextlib.contextmanager
-def _seeded(config: TrainConfig) -> Iterator[None]:
-    """Set the precision for what is built inside, and all seeds; give the precision back."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.precision)
-    try:
-        keras.utils.set_random_seed(config.seed)
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def _compiled(make_model: Part, config: TrainConfig, plan: TrainingPlan) -> keras.Model:
-    task: Task = make_model()
-    optimizer: Any = config.build_optimizer(plan)
-    if config.precision == "mixed_float16":
-        # Keras would add its own wrapper, which asks the first replica alone for overflows.
-        optimizer = DynamicLossScaleOptimizer(optimizer)
-    task.model.compile(optimizer=optimizer, loss=task.loss, metrics=list(task.metrics))
-    return task.model
 
 
 def _callback(config: Any) -> keras.callbacks.Callback:

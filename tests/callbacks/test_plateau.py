@@ -120,7 +120,7 @@ def test_under_loss_scaling_the_inner_rate_is_scaled():
 
 @pytest.mark.parametrize("rate", [0.1, "schedule"], ids=["number", "schedule"])
 def test_a_resumed_training_is_scaled_at_the_same_epochs(rate, tmp_path):
-    """Cut before a reduction, right after it and later, rates and weights are those of the whole training."""
+    """Cut before a reduction, right after it and later, all is as in the whole training."""
 
     def run(folder, stops):
         learning_rate = WarmupLinear(0.1, 20) if rate == "schedule" else rate

@@ -163,3 +163,17 @@ def test_the_optimizer_is_that_of_the_training():
     seen = preview(digits(), examples=1280)
     assert seen.optimizer().get_config() == digits().build_optimizer(seen.plan).get_config()
     assert find_part("data", "digits", {})().examples == 1280
+
+
+def test_one_line_tells_length_and_relative_durations():
+    """What `train` prints first: epochs, steps, updates, and what was typed relative to them."""
+    config = TrainConfig(
+        model="digits",
+        data="digits",
+        epochs=2,
+        batch_size=32,
+        optimizer={"gradient_accumulation_steps": 2},
+        schedule={"warmup": "25%", "total": 8},
+    )
+    line = preview(config, examples=128).describe()
+    assert line == "2 epochs of 4 steps: 8 in all, 4 updates; schedule.warmup=25% is 2 steps"

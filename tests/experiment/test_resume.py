@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import csv
-import io
-import json
 import signal
 import subprocess
 import time
-import zipfile
 
-import h5py
 import numpy as np
 import pytest
 
+from tests.experiment.comparing import assert_same
 from tests.processes import COMMAND, environment, run_python
 
 EPOCHS, STEPS = 4, 3
@@ -82,30 +79,6 @@ def _run(folder, where="nowhere", number=0):
     assert done.returncode == expected, done.stderr[-3000:]
 
 
-def _numbers(folder):
-    """Return everything that must be the same: weights, optimizer state, history, figures."""
-    with zipfile.ZipFile(folder / "model.keras") as archive:
-        data = archive.read("model.weights.h5")
-    with h5py.File(io.BytesIO(data)) as file:
-        names: list[str] = []
-        file.visit(names.append)
-        arrays = {name: file[name][()] for name in names if isinstance(file[name], h5py.Dataset)}
-    assert arrays
-    result = json.loads((folder / "result.json").read_text())
-    del result["seconds"]
-    return arrays, (folder / "history.csv").read_text(), result
-
-
-def _assert_same(folder, whole):
-    arrays, history, result = _numbers(folder)
-    expected_arrays, expected_history, expected_result = _numbers(whole)
-    assert arrays.keys() == expected_arrays.keys()
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(array, expected_arrays[name], err_msg=name)
-    assert history == expected_history
-    assert result == expected_result
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The run that nothing interrupts."""
@@ -134,7 +107,7 @@ def test_killed_again_and_again(tmp_path, whole, kills):
         _run(folder, where, number)
         assert not (folder / "result.json").exists()
     _run(folder)
-    _assert_same(folder, whole)
+    assert_same(folder, whole)
 
 
 def _command(tmp_path, *arguments):
@@ -167,7 +140,7 @@ def test_interrupted_command_resumes_exactly(tmp_path, whole):
 
     done = subprocess.run(**_command(tmp_path, "--resume"), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    _assert_same(folder, whole)
+    assert_same(folder, whole)
 
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     again = subprocess.run(**_command(tmp_path, "--resume"), capture_output=True, check=False)

@@ -1,0 +1,65 @@
+"""Arguments and options that several commands share, and those of `train` that go on with a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Backend",
+    "CooldownFrom",
+    "Debug",
+    "Extend",
+    "MaybeSource",
+    "Overrides",
+    "Resume",
+    "Source",
+]
+
+Source = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="A name that `ls` shows, or a config file.")
+]
+MaybeSource = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME|FILE", help="A name that `ls` shows, or a config file.", show_default=False
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Changes to the config: a.b=1 sets a key, ~a.b gives it its default.",
+    ),
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="tensorflow|jax|torch",
+        help="Framework to train with. Default: KERAS_BACKEND, or what Keras is set to.",
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in the folder, exactly.")
+]
+Extend = Annotated[
+    str | None,
+    typer.Option(
+        "--extend",
+        metavar="LENGTH",
+        help='With --resume: make the run longer by "10ep", "50%", "20000ex" or batches.',
+    ),
+]
+CooldownFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--cooldown-from",
+        metavar="CHECKPOINT",
+        help="Anneal in a new run from a run's folder, or one of its checkpoints/EPOCH. NAME may "
+        "be left out.",
+    ),
+]

@@ -1,0 +1,131 @@
+"""From a config to the objects of a training: its scope, its compiled model, its evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from nadam_suite.config import TrainConfig
+from nadam_suite.distribution import TrainingScope, training_scope
+from nadam_suite.errors import ConfigError
+from nadam_suite.experiment.parts import Part, Splits, Task
+from nadam_suite.experiment.stream import Evaluation, SharedBatches, batches
+from nadam_suite.precision import DynamicLossScaleOptimizer
+from nadam_suite.schedules import TrainingPlan
+
+__all__ = ["EVALUATION_BATCH", "Feed", "compiled", "open_scope", "seeded"]
+
+EVALUATION_BATCH = 256
+
+
+def open_scope(config: TrainConfig) -> TrainingScope:
+    """Return the scope that a config asks for."""
+    settings = config.distribution
+    return training_scope(
+        settings.strategy,
+        devices=settings.devices,
+        batch_size=config.batch_size,
+        base_batch_size=settings.base_batch_size,
+        scale_learning_rate=settings.scale_learning_rate,
+        model_devices=settings.model_devices,
+        verbose=False,
+    )
+
+
+@contextlib.contextmanager
+def seeded(config: TrainConfig) -> Iterator[None]:
+    """Set the precision for what is built inside, and all seeds; give the precision back."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)
+    try:
+        keras.utils.set_random_seed(config.seed)
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def compiled(make_model: Part, config: TrainConfig, plan: TrainingPlan) -> keras.Model:
+    """Return the model with its optimizer."""
+    task: Task = make_model()
+    optimizer: Any = config.build_optimizer(plan)
+    if config.precision == "mixed_float16":
+        # Keras would add its own wrapper, which asks the first replica alone for overflows.
+        optimizer = DynamicLossScaleOptimizer(optimizer)
+    task.model.compile(optimizer=optimizer, loss=task.loss, metrics=list(task.metrics))
+    return task.model
+
+
+class Feed:
+    """The data of a training as its scope shares it out.
+
+    Args:
+        splits: The data.
+        batch_size: Examples in a batch, of all processes together.
+        seed: Seed of the order and of the augmentation.
+        scope: The scope, open.
+    """
+
+    def __init__(self, splits: Splits, batch_size: int, seed: int, scope: TrainingScope) -> None:
+        self.splits = splits
+        self._batch_size = batch_size
+        self._seed = seed
+        self._scope = scope
+
+    @property
+    def examples(self) -> int:
+        """How many examples of an epoch are trained on.
+
+        Raises:
+            ConfigError: There is not one for each replica.
+        """
+        splits, replicas = self.splits, self._scope.replicas
+        if replicas == 1:
+            return splits.examples
+        if splits.examples < replicas:
+            raise ConfigError(
+                f"`data` must have at least one training example for each of {replicas} replicas. "
+                f"Received: {splits.examples} examples. Train on fewer devices."
+            )
+        return SharedBatches.examples(splits, self._batch_size, replicas)
+
+    def batches(self, epoch: int) -> Any:
+        """Return the stream, or this process' part of it where the backend asks for that."""
+        scope = self._scope
+        if scope.replicas == 1:
+            return batches(self.splits, self._batch_size, self._seed, epoch=epoch)
+        # TensorFlow divides a batch itself; JAX puts a batch together from what processes have.
+        part = (0, 1)
+        if keras.backend.backend() == "jax":
+            part = (scope.worker, scope.workers)
+            scope.distribution.auto_shard_dataset = False
+        return SharedBatches(
+            self.splits,
+            self._batch_size,
+            self._seed,
+            replicas=scope.replicas,
+            epoch=epoch,
+            part=part,
+        )
+
+    def evaluation(self, split: tuple[Any, Any] | None) -> Any:
+        """Return a split in the form in which all processes together evaluate it."""
+        scope = self._scope
+        if split is None or scope.replicas == 1 or keras.backend.backend() != "jax":
+            return split
+        return Evaluation(split, EVALUATION_BATCH, devices=scope.replicas // scope.workers)
+
+    def evaluate(self, model: keras.Model) -> dict[str, dict[str, float]]:
+        """Return the metrics of a model by split, of those that there are."""
+        metrics = {}
+        for name in ("validation", "test"):
+            if (split := self.evaluation(getattr(self.splits, name))) is not None:
+                options = {"verbose": 0, "return_dict": True}
+                if isinstance(split, tuple):
+                    values = model.evaluate(*split, batch_size=EVALUATION_BATCH, **options)
+                else:
+                    values = model.evaluate(split, **options)
+                metrics[name] = {key: float(value) for key, value in values.items()}
+        return metrics
