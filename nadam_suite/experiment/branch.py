@@ -49,8 +49,8 @@ def branch_cooldown(
     """Train a run of its own that starts from a kept state and anneals the learning rate at once.
 
     It ends with the weights of a run that was planned from the start to cool down there, for as
-    long. The run that it comes from is only read. Its schedule must be one whose past does not
-    depend on its end: a "wsd" in its stable phase, or one without an end, such as "constant".
+    long. The run that it comes from is only read. A "wsd" cools down earlier than it would have;
+    any other schedule is left at the epoch of the state, and goes down from where it is then.
 
     Args:
         checkpoint: A folder under `checkpoints` of a run, or a run's folder for its latest state.
@@ -67,7 +67,7 @@ def branch_cooldown(
 
     Raises:
         ArgumentError: There are no such devices, or the batch size does not divide by them.
-        ConfigError: The cooldown makes no whole epochs, or a schedule has an end of its own.
+        ConfigError: The cooldown makes no whole epochs or does not go down, or one has begun.
         RunFolderError: The checkpoint is none, or the new folder exists already or cannot be
             written.
         DataFileError: The saved state is damaged.

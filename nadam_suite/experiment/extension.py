@@ -81,29 +81,40 @@ def extend_run(
 def _epoch_to_go_on_from(
     folder: RunFolder, longer: TrainConfig, plan: TrainingPlan, latest: int
 ) -> int:
-    """Return the last epoch whose state the longer run would have had too."""
+    """Return the last epoch whose state the longer run would have had too.
+
+    Raises:
+        ConfigError: There is none; the message is about the state before the cooldown, if it is
+            there.
+    """
     stable = stable_epoch(folder.config(), plan)
-    refused: ConfigError | None = None
     kept = [] if stable is None else [e for e in kept_epochs(folder) if e < latest]
+    remedy = _remedy(folder, None if stable in kept else stable)
+    refused = ConfigError(remedy)
     for epoch in [latest, *kept]:
         run = folder if epoch == latest else RunFolder(folder.checkpoints / str(epoch))
         try:
-            check_same_so_far(run.config(), longer, plan, epoch, _remedy(folder, stable))
+            check_same_so_far(run.config(), longer, plan, epoch, remedy)
         except ConfigError as error:
-            refused = refused or error
+            refused = error if epoch in (latest, stable) else refused
             continue
         if epoch:
             _check_not_stopped(run, epoch)
         return epoch
-    raise refused or ConfigError(_remedy(folder, stable))
+    raise refused
 
 
-def _remedy(folder: RunFolder, stable: int | None) -> str:
-    """Return what can be done about a run that cannot be extended."""
-    if stable == 0:
+def _remedy(folder: RunFolder, missing: int | None) -> str:
+    """Return what can be done about a run that cannot be extended.
+
+    Args:
+        folder: The run's folder.
+        missing: Epoch of the state before its cooldown, if that is not there.
+    """
+    if missing == 0:
         return "Its cooldown begins in the first epoch. Begin a new run, planned that long."
-    if stable:
-        kept = folder.checkpoints / str(stable)
+    if missing:
+        kept = folder.checkpoints / str(missing)
         return f"The state before the cooldown, {str(kept)!r}, is gone. Begin a new run."
     return (
         'Begin a new run, planned that long; with kind = "wsd", whose past does not depend on its '

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from nadam_suite.backends import get_backend
 from nadam_suite.callbacks import HyperparameterLogger, PlateauScale, TrainingState
 from nadam_suite.config import TrainConfig, fingerprint
 from nadam_suite.distribution import TrainingScope
-from nadam_suite.errors import ArgumentError, RunFolderError
+from nadam_suite.errors import ArgumentError, NadamSuiteWarning, RunFolderError
 from nadam_suite.experiment.assemble import (
     EVALUATION_BATCH,
     Feed,
@@ -141,7 +142,9 @@ def run_training(
         training = Training(config, folder, scope, started, tell)
         if extend is not None:
             if folder.chief:
-                own = folder.check_same(training.config, training.environment)
+                with warnings.catch_warnings():  # what is told below
+                    warnings.simplefilter("ignore", NadamSuiteWarning)
+                    own = folder.check_same(training.config, training.environment)
                 extend_run(folder, own, own.plan(training.feed.examples), extend, tell)
             training.wait()
         return training.train(callbacks, goes_on=goes_on or extend is not None)

@@ -139,6 +139,9 @@ def test_every_schedule_of_the_optimizer_counts(tmp_path, name):
     train(folder, 2, None, **options)
     with pytest.raises(ConfigError, match=rf"`optimizer.{name}`.*kind='cosine'"):
         train(folder, 2, None, resume=True, extend="1ep", **options)
+    train(tmp_path / "wsd", 2, **options)
+    with pytest.raises(ConfigError, match=rf"`optimizer.{name}`.*kind='cosine'.*Begin a new run"):
+        train(tmp_path / "wsd", 2, resume=True, extend="1ep", **options)
     values |= {"kind": "wsd", "cooldown": "1ep"}
     train(tmp_path / "short", 2, None, **options)
     train(tmp_path / "short", 2, None, resume=True, extend="1ep", **options)
