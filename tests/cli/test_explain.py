@@ -15,6 +15,8 @@ from nadam_suite.experiment.explanation import describe_optimizer, explain_confi
 from nadam_suite.experiment.preview import preview
 from tests.cli.running import run
 
+pytestmark = pytest.mark.once
+
 KNOWN = ("--examples", "1280")  # so that no data are loaded
 
 

@@ -20,6 +20,8 @@ from tests.experiment.comparing import assert_same
 from tests.experiment.small_runs import OWN, contents
 from tests.processes import COMMAND, environment
 
+pytestmark = pytest.mark.once
+
 CONFIG = f"""
 name = "own"
 model = "{OWN}:network"
@@ -105,7 +107,6 @@ def test_refused_with_a_message(folder, capsys, case):
     assert contents(folder) == before
 
 
-@pytest.mark.once
 def test_arguments_of_a_branch(folder):
     """Those of the cooldown are apart from those with which the run was started."""
     wanted = ["schedule.cooldown=2ep", "schedule.shape=linear", "schedule.end=1e-3", "name=short"]
@@ -119,7 +120,6 @@ def test_arguments_of_a_branch(folder):
     assert branch_of(Path(STABLE), None, wanted)[1] == {"shape": "cosine", "output": "a=b"}
 
 
-@pytest.mark.once
 def test_the_command_that_began_the_run_may_name_its_cooldown(folder):
     """A "wsd" that has none without it is completed by what is wanted; other faults are told."""
     text = CONFIG.replace('cooldown = "1ep"\n', "")

@@ -13,6 +13,8 @@ from matplotlib import image
 from tests.cli.running import run
 from tests.processes import run_python
 
+pytestmark = pytest.mark.once
+
 KNOWN = ("--examples", "1280")  # so that no data are loaded
 
 
@@ -232,7 +234,6 @@ def test_a_disk_that_is_full(folder, capsys, monkeypatch):
     assert names(folder) == []
 
 
-@pytest.mark.once
 def test_help_loads_no_framework():
     """Both commands explain themselves at once."""
     code = (

@@ -70,6 +70,7 @@ def test_how_often_may_change_when_a_run_goes_on(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_checkpoints_of_a_shorter_run_move_away(run, tmp_path):
     """Those that a longer run will not have are kept with the other results."""
     folder = shutil.copytree(run, tmp_path / "run")

@@ -96,6 +96,7 @@ def test_another_cooldown_in_the_same_folder_is_refused(stable, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_a_number_becomes_a_schedule(tmp_path, precision):
     """The optimizer of a number holds other variables than that of a schedule, wrapped or not."""
@@ -107,6 +108,7 @@ def test_a_number_becomes_a_schedule(tmp_path, precision):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_rate_that_was_lowered_goes_on_from_there(tmp_path):
     """What a plateau has made of a number becomes the scale of the schedule."""
     plateau = {"kind": "plateau_scale", "monitor": "loss", "patience": 1, "factor": 0.5}
@@ -119,6 +121,7 @@ def test_a_rate_that_was_lowered_goes_on_from_there(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_callback_that_set_the_rate_is_left_out(tmp_path):
     """The rate goes down from where it has brought it; other callbacks keep what they remember."""
     plateau = {"kind": "reduce_lr_on_plateau", "monitor": "loss", "patience": 1, "factor": 0.5}
@@ -136,6 +139,7 @@ def test_a_callback_that_set_the_rate_is_left_out(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("schedule_step", ["batch", "update"])
 def test_windows_that_go_on(tmp_path, schedule_step):
     """An accumulation window that the branch cuts is continued in it."""
@@ -150,6 +154,7 @@ def test_windows_that_go_on(tmp_path, schedule_step):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_an_early_stopped_run_can_cool_down(tmp_path):
     """What ended it does not end its cooldown before that has begun."""
     stop = {"kind": "early_stopping", "monitor": "loss", "patience": 2, "min_delta": 1e9}
@@ -158,6 +163,7 @@ def test_an_early_stopped_run_can_cool_down(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_branch_is_extended_like_a_run(stable, planned, tmp_path):
     """It has kept the state from which it was branched."""
     folder = tmp_path / "run"

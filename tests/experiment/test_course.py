@@ -106,6 +106,7 @@ def test_a_real_training_uses_the_same(window, schedule_step):
         np.testing.assert_allclose(history[name], used.values[name][last], rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.once
 def test_the_optimizer_is_left_as_it_is():
     """Looking ahead neither builds it nor counts a step."""
     optimizer = scheduled()
@@ -114,6 +115,7 @@ def test_the_optimizer_is_left_as_it_is():
     assert int(optimizer.iterations) == 0
 
 
+@pytest.mark.once
 def test_numbers_are_constant():
     """Of plain settings only u_t varies; without weight decay there is no line for it."""
     used = course(Nadam(3e-4), TrainingPlan(50, 2))
@@ -122,12 +124,14 @@ def test_numbers_are_constant():
     assert used.varies("momentum")
 
 
+@pytest.mark.once
 def test_a_training_without_a_single_update_is_refused():
     """A window longer than the training never ends."""
     with pytest.raises(ArgumentError, match=r"7 batches of one .*total_steps=6. Train longer"):
         course(Nadam(gradient_accumulation_steps=7), TrainingPlan(3, 2))
 
 
+@pytest.mark.once
 def test_a_callable_is_refused():
     """What a callable will return is not known before."""
 
@@ -169,6 +173,7 @@ def test_ten_million_steps_keep_their_shape(shape):
         assert thin.values[name].min() == whole.values[name].min()
 
 
+@pytest.mark.once
 def test_waves_keep_their_height_everywhere():
     """Where a point stands for many periods, both ends of them are there in each stretch."""
     plan = TrainingPlan(steps_per_epoch=1000, epochs=100)
@@ -178,6 +183,7 @@ def test_waves_keep_their_height_everywhere():
         assert part.min() < 0.15e-3
 
 
+@pytest.mark.once
 def test_a_short_course_is_not_thinned():
     """All its points can be drawn."""
     used = course(scheduled(), TrainingPlan(10, 10))
@@ -200,6 +206,7 @@ def test_csv_has_every_digit(tmp_path, window):
         assert [float(row[name]) for row in rows] == used.values[name].tolist()
 
 
+@pytest.mark.once
 def test_landmarks_of_combined_schedules():
     """Parts count from where they begin, and nothing is said beyond their end."""
     stable = Constant(0.1, warmup_steps=10)

@@ -10,6 +10,8 @@ from nadam_suite.experiment import find_part, recipe_path, run_training
 from nadam_suite.experiment.preview import preview
 from nadam_suite.schedules import TrainingPlan
 
+pytestmark = pytest.mark.once
+
 RATE = {"peak": 0.1, "warmup": "10%"}
 
 
