@@ -208,10 +208,13 @@ class Cyclical(Schedule):
 
     def _course(self, step: Any) -> Any:
         up, down = self.step_size, self.step_size_down or self.step_size
-        cycle = ops.floor_divide(step, up + down)
-        position = step - cycle * (up + down)
+        if up + down > LAST_STEP:  # more than an int32 holds: no step is in the second cycle
+            cycle, position = ops.zeros_like(step), step
+        else:
+            cycle = ops.floor_divide(step, up + down)
+            position = step - cycle * (up + down)
         rises = position <= up
-        height = ops.where(rises, ratio(position, up), ratio(up + down - position, down))
+        height = ops.where(rises, ratio(position, up), ratio(down - (position - up), down))
         scale = self._scale(step, cycle)
         if self.peak >= self.base:
             return self.base + (self.peak - self.base) * (height * scale)

@@ -79,7 +79,7 @@ def ways(draw):
 def endless(draw):
     """Schedules that go on for ever."""
     peak, start, warm = draw(POSITIVE), draw(VALUE), draw(st.integers(0, 2**31 - 1))
-    size = draw(st.integers(1, 2**30))
+    size = draw(st.integers(1, 2**31 - 1))
     return draw(
         st.sampled_from(
             [
@@ -221,3 +221,12 @@ def test_steps_past_2_24_are_told_apart_by_every_schedule():
         found = evaluated(schedule, around)
         assert len(set(found)) == len(set(np.float32(expected))) > 8
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_cycle_may_be_longer_than_a_counter():
+    """Two halves of 2**30 and more do not fit an int32 together; no step sees the second cycle."""
+    for up, down in ((2**30, None), (2**31 - 1, 2**31 - 1), (5, 2**31 - 1)):
+        schedule = s.Cyclical(0.0, 1.0, up, down)
+        steps = np.array([0, 1, up - 1, up, min(up + 7, 2**31 - 1), 2**31 - 1])
+        expected = [twin(schedule, step) for step in steps.tolist()]
+        np.testing.assert_allclose(evaluated(schedule, steps), expected, rtol=1e-6, atol=1e-9)
