@@ -26,14 +26,14 @@ def command(marker: str) -> str:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_python_examples_run_in_order(backend):
+def test_python_examples_run_in_order(backend, tmp_path):
     """All python blocks, one after the other in one namespace, run on each backend."""
     if not installed(backend):
         pytest.skip(f"{backend} is not installed: pip install '.[{backend}]'")
     found = blocks("python")
     assert len(found) >= 2
     code = "\n".join(found).replace("from __future__ import annotations\n", "")
-    run_python(code, backend=backend)
+    run_python(code, backend=backend, cwd=tmp_path)  # where the examples may write files
 
 
 def test_both_commands_stand_on_the_first_screen():

@@ -107,9 +107,21 @@ class Backend:
         """Return a dense gradient; contributions to the same row are summed."""
         return gradient
 
+    def both(self, first: Any, second: Any) -> Any:
+        """Return whether two truth values that come of `counter` are both true."""
+        return keras.ops.logical_and(first, second)
+
     def copy(self, value: Any) -> Any:
         """Return a tensor with memory of its own."""
         return keras.ops.copy(value)
+
+    def kept(self, value: Any) -> Any:
+        """Return what was read of a variable so that no later assignment changes it."""
+        return value  # reading gives a value
+
+    def unshared(self, value: Any) -> Any:
+        """Return a tensor that can be assigned to a variable and shares no memory with it then."""
+        return value  # assigning copies
 
     @contextlib.contextmanager
     def no_grad(self) -> Iterator[None]:
@@ -193,6 +205,25 @@ class Backend:
             slot.velocity.assign(keras.ops.cast(velocity, slot.velocity.dtype))
             new_weights.append(weight)
         return new_weights
+
+    def average(
+        self, averages: Sequence[Any], weights: Sequence[Any], share: Any, first: Any
+    ) -> None:
+        """Let averages take weights in: `average + (weight - average) * share`, element by element.
+
+        Weights that are not finite leave their averages as they are.
+
+        Args:
+            averages: The variables.
+            weights: Tensors in the averages' type, one for each.
+            share: Share of the weights, in (0, 1].
+            first: Whether the weights come in as they are, whatever the share.
+        """
+        for variable, new in zip(averages, weights, strict=True):
+            average = keras.ops.convert_to_tensor(variable)
+            weight = keras.ops.where(keras.ops.isfinite(new), new, average)
+            mixed = average + (weight - average) * share
+            variable.assign(self.select(first, weight, mixed))
 
     def process(self) -> tuple[int, int]:
         """Return (index of this process, number of processes) of the job; (0, 1) alone.

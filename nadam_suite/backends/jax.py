@@ -88,6 +88,10 @@ class JaxBackend(Backend):
         """Return an array with a buffer of its own: a donated one must not be shared."""
         return jnp.array(keras.ops.convert_to_tensor(value), copy=True)
 
+    def unshared(self, value: Any) -> Any:
+        """Return a copy: a variable takes an array over as it is, and a step may donate it."""
+        return self.copy(value)
+
     def operations(self, function: Callable[..., Any], *arguments: Any) -> list[str]:
         """Trace the function and list its primitives; a conditional counts as one."""
         return list(_primitives(jax.make_jaxpr(function)(*arguments).jaxpr))

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-__all__ = ["HALF_PRECISION", "Slot", "State", "dtype_of", "path_of"]
+__all__ = ["HALF_PRECISION", "Running", "Slot", "State", "dtype_of", "path_of"]
 
 HALF_PRECISION = ("bfloat16", "float16")
 
@@ -39,7 +39,9 @@ class Slot:
         velocity: Second moment v.
         master: Full-precision copy of a half-precision variable.
         accumulator: Sum of the gradients of the running window.
-        average: Exponential moving average of the variable.
+        averages: Running averages of the variable, one for each of the state's `averages`; empty
+            for a variable that is not averaged.
+        copies: For each of them the weights that it keeps besides.
     """
 
     index: int
@@ -52,7 +54,8 @@ class Slot:
     velocity: Any = None
     master: Any = None
     accumulator: Any = None
-    average: Any = None
+    averages: tuple[Any, ...] = ()
+    copies: tuple[tuple[Any, ...], ...] = ()
 
     @property
     def frozen(self) -> bool:
@@ -86,6 +89,21 @@ class Slot:
         self.variable.assign(keras.ops.cast(weight, dtype_of(self.variable)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Running:
+    """A running average of all variables, whose values are in the slots.
+
+    Args:
+        name: Its name.
+        rule: A `nadam_suite.averaging.Rule`.
+        count: How many weights it has taken in.
+    """
+
+    name: str
+    rule: Any
+    count: Any
+
+
 @dataclasses.dataclass
 class State:
     """All slots of an optimizer, and its counters; those that the settings do not need are None.
@@ -95,7 +113,7 @@ class State:
         iterations: Number of calls of `apply`.
         u_product: Running product of u_t.
         beta_2_product: Running product of beta_2, where it varies.
-        average_count: Number of updates that the averages have seen.
+        averages: The running averages.
         learning_rate_scale: What the rate of a schedule or callable is multiplied by.
         monitor: What the last update used, see `nadam_suite.optimizers.monitor`.
     """
@@ -104,7 +122,7 @@ class State:
     iterations: Any
     u_product: Any = None
     beta_2_product: Any = None
-    average_count: Any = None
+    averages: tuple[Running, ...] = ()
     learning_rate_scale: Any = None
     monitor: Any = None
 
@@ -113,6 +131,18 @@ class State:
         for slot in self.slots:
             yield from (v for name in KEPT if (v := getattr(slot, name)) is not None)
         yield from (v for name in COUNTERS if (v := getattr(self, name)) is not None)
+        for position in range(len(self.averages)):
+            yield from self.of_average(position, with_weights=False)
+
+    def of_average(self, position: int, *, with_weights: bool = True) -> Iterator[Any]:
+        """Yield what taking the weights into one of the averages may read or assign."""
+        yield self.averages[position].count
+        for slot in self.slots:
+            if slot.averages:
+                yield slot.averages[position]
+                yield from slot.copies[position]
+                if with_weights:
+                    yield from (v for v in (slot.variable, slot.master) if v is not None)
 
     def mapped(self, function: Callable[[Any], Any]) -> State:
         """Return the same state over other copies of its variables."""
@@ -121,19 +151,22 @@ class State:
             held = {name: getattr(holder, name) for name in names}
             return {name: function(v) for name, v in held.items() if v is not None}
 
-        slots = [dataclasses.replace(slot, **changed(slot, KEPT)) for slot in self.slots]
-        return dataclasses.replace(self, slots=slots, **changed(self, COUNTERS))
+        def kept(slot: Slot) -> dict[str, Any]:
+            return {
+                "averages": tuple(map(function, slot.averages)),
+                "copies": tuple(tuple(map(function, each)) for each in slot.copies),
+                **changed(slot, KEPT),
+            }
+
+        slots = [dataclasses.replace(slot, **kept(slot)) for slot in self.slots]
+        averages = tuple(
+            dataclasses.replace(running, count=function(running.count)) for running in self.averages
+        )
+        return dataclasses.replace(self, slots=slots, averages=averages, **changed(self, COUNTERS))
 
 
-KEPT = ("variable", "momentum", "velocity", "master", "accumulator", "average")
-COUNTERS = (
-    "iterations",
-    "u_product",
-    "beta_2_product",
-    "average_count",
-    "learning_rate_scale",
-    "monitor",
-)
+KEPT = ("variable", "momentum", "velocity", "master", "accumulator")
+COUNTERS = ("iterations", "u_product", "beta_2_product", "learning_rate_scale", "monitor")
 
 
 def compute_dtype(dtype: str) -> str:

@@ -49,6 +49,10 @@ class TorchBackend(Backend):
         """Return a Python bool."""
         return bool(tensor)
 
+    def both(self, first: Any, second: Any) -> bool:
+        """Return a Python bool."""
+        return first and second
+
     def select(self, condition: Any, if_true: Any, if_false: Any) -> Any:
         """Return one of two tensors or numbers; the other is not computed with."""
         return if_true if condition else if_false
@@ -77,6 +81,10 @@ class TorchBackend(Backend):
     def copy(self, value: Any) -> Any:
         """Return a tensor with memory of its own."""
         return keras.ops.convert_to_tensor(value).detach().clone()
+
+    def kept(self, value: Any) -> Any:
+        """Return a copy: reading gives the variable's own memory."""
+        return self.copy(value)
 
     @contextlib.contextmanager
     def no_grad(self) -> Iterator[None]:
@@ -108,6 +116,23 @@ class TorchBackend(Backend):
             for position, weight in zip(positions, updated, strict=True):
                 weights[position] = weight
         return weights
+
+    def average(
+        self, averages: Sequence[Any], weights: Sequence[Any], share: Any, first: Any
+    ) -> None:
+        """Do it in place, one foreach call for the variables of a device; see `Backend.average`."""
+        groups = collections.defaultdict(list)
+        for variable, weight in zip(averages, weights, strict=True):
+            groups[weight.device].append((variable, weight))
+        for pairs in groups.values():
+            variables, tensors = [v for v, _ in pairs], [w for _, w in pairs]
+            filled = [tensor for tensor in tensors if tensor.numel()]
+            largest = torch._foreach_norm(filled, float("inf"))
+            if bool(torch.isfinite(torch.stack(largest)).all()):
+                # With a share of one, as at the first time, this gives the weights to the bit.
+                torch._foreach_lerp_([variable.value for variable in variables], tensors, share)
+            else:
+                super().average(variables, tensors, share, first)
 
     def operations(self, function: Callable[..., Any], *arguments: Any) -> list[str]:
         """Run the function and list the kernels that it launches; a foreach call is one."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import keras
 
 from nadam_suite.callbacks.hyperparameters import innermost
-from nadam_suite.errors import ArgumentError, ArgumentTypeError, SettingError
+from nadam_suite.callbacks.monitored import checked_monitor, monitored_value
+from nadam_suite.errors import ArgumentTypeError, SettingError
 from nadam_suite.optimizers import Nadam
-from nadam_suite.optimizers.arguments import check_choice, check_integer, check_number
+from nadam_suite.optimizers.arguments import check_integer, check_number
 
 __all__ = ["PlateauScale"]
-
-_RISING = ("acc", "accuracy", "auc", "f1", "iou", "precision", "recall", "score")
-_FALLING = ("crossentropy", "divergence", "error", "loss", "mae", "mape", "mse", "perplexity")
 
 
 class PlateauScale(keras.callbacks.Callback):
@@ -74,19 +71,14 @@ class PlateauScale(keras.callbacks.Callback):
         min_scale: float = 0.0,
     ) -> None:
         super().__init__()
-        if not isinstance(monitor, str) or not monitor:
-            raise ArgumentTypeError(
-                "Argument `monitor` must be the name of a metric. Received: "
-                f'monitor={monitor!r}. Pass for instance "val_loss".'
-            )
+        self.rises = checked_monitor(monitor, mode)
         self.monitor = monitor
         self.factor = _number("factor", factor, "(0, 1)")
         self.patience = _count("patience", patience)
-        self.mode = check_choice("mode", mode, ("auto", "min", "max"))
+        self.mode = mode
         self.min_delta = _number("min_delta", min_delta, "[0, inf)")
         self.cooldown = _count("cooldown", cooldown)
         self.min_scale = _number("min_scale", min_scale, "[0, 1]")
-        self.rises = _rises(monitor) if mode == "auto" else mode == "max"
         self._forget()
 
     def _forget(self) -> None:
@@ -113,17 +105,11 @@ class PlateauScale(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare, count, and scale when it is time."""
-        value = (logs or {}).get(self.monitor)
-        if value is None:
-            raise ArgumentError(
-                f"Argument `monitor` must be among the metrics of an epoch. Received: "
-                f"monitor={self.monitor!r}, and the logs have {sorted(logs or {})}. Correct it, or "
-                "pass validation data."
-            )
+        value = monitored_value(self.monitor, logs)
         if self.cooldown_counter > 0:
             self.cooldown_counter -= 1
-        if self._improves(float(value)):
-            self.best, self.wait = float(value), 0
+        if self._improves(value):
+            self.best, self.wait = value, 0
         elif self.cooldown_counter <= 0:
             self.wait += 1
             if self.wait >= self.patience:
@@ -148,18 +134,6 @@ class PlateauScale(keras.callbacks.Callback):
         else:
             scale.assign(wanted)
         self.scale, self.wait, self.cooldown_counter = wanted, 0, self.cooldown
-
-
-def _rises(monitor: str) -> bool:
-    """Return whether a higher value of a metric is a better one, as far as its name tells."""
-    word = re.split(r"[^a-z0-9]+", monitor.lower())[-1]
-    rising = word.endswith(_RISING)
-    if not rising and not word.endswith(_FALLING):
-        raise ArgumentError(
-            'Argument `mode` must be "min" or "max" for a metric whose name does not tell. '
-            f"Received: mode='auto', monitor={monitor!r}. Pass the one that is meant."
-        )
-    return rising
 
 
 def _number(name: str, value: Any, interval: str) -> float:

@@ -16,7 +16,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from nadam_suite.averaging import show_raw
 from nadam_suite.backends import get_backend
+from nadam_suite.callbacks.average_checkpoint import AverageCheckpoint
+from nadam_suite.callbacks.finalization import EMAFinalization
 from nadam_suite.callbacks.plateau import PlateauScale
 from nadam_suite.callbacks.snapshot import Snapshot, assign, read, take
 from nadam_suite.errors import ArgumentError, StateError
@@ -29,6 +32,8 @@ _REMEMBERED: dict[type, tuple[str, ...]] = {
     keras.callbacks.ReduceLROnPlateau: ("best", "cooldown_counter", "wait"),
     keras.callbacks.ModelCheckpoint: ("best",),
     PlateauScale: ("best", "cooldown_counter", "scale", "wait"),
+    AverageCheckpoint: ("best",),
+    EMAFinalization: ("best", "best_averages", "best_epoch", "best_statistics"),
 }
 _FILE = "training_state.npz"
 
@@ -144,6 +149,7 @@ class TrainingState(keras.callbacks.Callback):
         snapshot = read(self.path)
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
+        show_raw(model)  # what a training before has left beside would be put back later
         assign("model", model.variables, snapshot)
         assign("optimizer", optimizer.variables, snapshot)
         header = snapshot.header

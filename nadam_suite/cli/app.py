@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nadam_suite.cli.average_command import EPILOG as AVERAGE_EPILOG
+from nadam_suite.cli.average_command import average
 from nadam_suite.cli.backend import load_backend
 from nadam_suite.cli.guard import guarded
 from nadam_suite.cli.options import (
@@ -271,6 +273,9 @@ def explain(
             as_json=as_json,
             backend=backend,
         )
+
+
+app.command(epilog=AVERAGE_EPILOG)(average)
 
 
 @app.command(

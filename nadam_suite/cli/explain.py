@@ -60,6 +60,8 @@ def explain(
         console.print(_plan(found.plan))
     if found.durations:
         console.print(_durations(found))
+    if found.averages:
+        console.print(_averages(found))
     if found.rules:
         console.print(_rules(found))
     if found.variables is not None:
@@ -113,6 +115,17 @@ def _durations(found: Explanation) -> Table:
     return table
 
 
+def _averages(found: Explanation) -> Table:
+    """Return each running average: when it begins, and how far it looks back."""
+    columns = ("kind", "begins after", "every", "times", "length", "mean age")
+    table = _table("Averages of the weights, in updates", "name", *columns)
+    for row in found.averages:
+        age = "" if row.mean_age is None else f"{row.mean_age:,.4g}"
+        numbers = (f"{number:,}" for number in (row.start, row.every, row.taken))
+        table.add_row(row.name, row.kind, *numbers, row.describe(), age)
+    return table
+
+
 def _rules(found: Explanation) -> Table:
     """Return the parameter rules, with the numbers by which the variables' rows name them."""
     table = _table("Parameter rules", "rule", "number", "rate x", "decay x", "variables")
@@ -161,7 +174,9 @@ def _table(title: str, text: str, *others: str) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(text, overflow="fold", min_width=8)
     for name in others:
-        justify: Literal["left", "right"] = "left" if name in ("shape", "type") else "right"
+        justify: Literal["left", "right"] = (
+            "left" if name in ("kind", "length", "shape", "type") else "right"
+        )
         table.add_column(name, justify=justify, no_wrap=True)
     return table
 

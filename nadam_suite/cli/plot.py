@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from nadam_suite.cli.backend import load_backend
 from nadam_suite.cli.length import Length, load
-from nadam_suite.errors import DataFileError
+from nadam_suite.cli.outputs import checked_output, write_output
 
 if TYPE_CHECKING:
     from nadam_suite.experiment.course import Course
@@ -61,9 +60,9 @@ def plot(
     if output is None and table is None and not in_terminal:
         output = Path()
     if output is not None:
-        output = _checked("--output", output, picture, force=force)
+        output = checked_output("--output", output, picture, force=force)
     if table is not None:
-        table = _checked("--csv", table, f"{name}-schedule.csv", force=force)
+        table = checked_output("--csv", table, f"{name}-schedule.csv", force=force)
     seen = preview(config, **length.options())
     used = course(seen.optimizer(), seen.plan, largest=_ENOUGH if table is None else LARGEST)
     console = Console(highlight=False, markup=False)
@@ -73,10 +72,10 @@ def plot(
         _draw(console, used, name)
     if output is not None:
         path = output
-        _write("--output", path, lambda: plot_course(used, path, name))
+        write_output("--output", path, lambda: plot_course(used, path, name))
         console.print(f"Wrote {path}", soft_wrap=True)
     if table is not None:
-        _write("--csv", table, lambda: used.write_csv(table))
+        write_output("--csv", table, lambda: used.write_csv(table))
         of = "" if used.complete else f" of {used.plan.total_updates:,}, evenly spread"
         console.print(f"Wrote {table}: {len(used.update):,} updates{of}", soft_wrap=True)
 
@@ -111,43 +110,3 @@ def _draw(console: Console, used: Course, name: str) -> None:
     console.print()
     for quantity, value in used.constants().items():
         console.print(f"{QUANTITIES[quantity]}: {value:.6g}, constant")
-
-
-def _checked(option: str, path: Path, default: str, *, force: bool) -> Path:
-    """Return the file to write, in a folder under its default name, if nothing stands against it.
-
-    Raises:
-        DataFileError: It exists and is not to be replaced, has another suffix, or its folder
-            cannot be written to.
-    """
-    if path.is_dir():
-        path = path / default
-    shown, suffix = f"{option}={str(path)!r}", Path(default).suffix
-    if path.suffix.lower() != suffix:
-        raise DataFileError(
-            f"The name of a file for `{option}` must end in {suffix}. Received: {shown}. Choose "
-            f"for instance {str(path.with_suffix(suffix))!r}."
-        )
-    if path.is_dir() or (path.exists() and not force):
-        remedy = "Choose another name" if path.is_dir() else "Pass --force to replace it"
-        raise DataFileError(
-            f"The file of `{option}` must not exist yet. Received: {shown}, which was left as it "
-            f"is. {remedy}, or name another one with {option}."
-        )
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        what = "may not be written to" if path.parent.is_dir() else "is no folder"
-        raise DataFileError(
-            f"The file of `{option}` must lie in a folder that may be written to. Received: "
-            f"{shown}, but {str(path.parent)!r} {what}. Choose another place with {option}."
-        )
-    return path
-
-
-def _write(option: str, path: Path, write: Callable[[], None]) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise DataFileError(
-            f"The file of `{option}` must be writable. Received: {option}={str(path)!r}: "
-            f"{error.strerror or error}. Choose another place with {option}."
-        ) from error

@@ -115,7 +115,8 @@ def _show(console: Console, result: RunResult) -> None:
     if result.already_finished:
         console.print(f"This run is finished: {result.epochs} epochs. Nothing was trained.")
     names = list(dict.fromkeys(name for values in result.metrics.values() for name in values))
-    table = Table(title="Final model")
+    whose = "" if result.average is None else f": average {result.average}"
+    table = Table(title=f"Final model{whose}")
     table.add_column("split")
     for name in names:
         table.add_column(name, justify="right")

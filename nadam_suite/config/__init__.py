@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from nadam_suite.config.average_callbacks import (
+    AverageCheckpointConfig,
+    AverageSnapshotsConfig,
+    EMAFinalizationConfig,
+    EvaluateAverageConfig,
+)
+from nadam_suite.config.averaging_config import AveragingConfig
 from nadam_suite.config.base import Config
+from nadam_suite.config.callback_base import CallbackConfig
 from nadam_suite.config.callback_config import (
     CALLBACKS,
-    CallbackConfig,
     EarlyStoppingConfig,
     PlateauScaleConfig,
     ReducePlateauConfig,
@@ -23,11 +30,16 @@ from nadam_suite.config.train_config import TrainConfig
 __all__ = [
     "ABSENT",
     "CALLBACKS",
+    "AverageCheckpointConfig",
+    "AverageSnapshotsConfig",
+    "AveragingConfig",
     "CallbackConfig",
     "Change",
     "Config",
     "DistributionConfig",
+    "EMAFinalizationConfig",
     "EarlyStoppingConfig",
+    "EvaluateAverageConfig",
     "NadamConfig",
     "ParameterRuleConfig",
     "PlateauScaleConfig",

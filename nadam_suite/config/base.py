@@ -184,8 +184,9 @@ class Config(BaseModel, metaclass=_Checked):
             if faults.is_tag(part):
                 tables = [table for table in tables if part == table.TAG] or tables
             elif isinstance(part, str):
-                fields = (table.model_fields.get(part) for table in tables)
-                tables = [t for field in fields if field for t in _tables_of(field.annotation)]
+                fields = [table.model_fields.get(part) for table in tables]
+                found = [t for field in fields if field for t in _tables_of(field.annotation)]
+                tables = found if any(fields) else tables  # a name that the user has given
         return sorted({key for table in tables for key in table.model_fields})
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from nadam_suite.config import faults
 from nadam_suite.config.nadam_config import NadamConfig
+from nadam_suite.config.named_averages import averaging_settings, build_averaging
 from nadam_suite.config.schedule_config import ScheduleConfig
 from nadam_suite.config.schedule_kinds import KINDS, cools
 from nadam_suite.errors import ArgumentError, ArgumentTypeError, ConfigError
@@ -37,6 +38,7 @@ def build_optimizer(config: NadamConfig, plan: TrainingPlan | None = None) -> Na
         for key, value in dict(config).items()
         if key not in _NOT_ARGUMENTS
     }
+    arguments["averaging"] = build_averaging(config.averaging)
     arguments["parameter_rules"] = [ParameterRule(**dict(rule)) for rule in config.parameter_rules]
     highest = getattr(arguments["beta_1"], "highest", 0.0)
     if highest >= 1.0:
@@ -95,9 +97,14 @@ def settings_of(optimizer: Any) -> dict[str, Any]:
         raise ConfigError(faults.fault("optimizer", "a Nadam", optimizer, remedy))
     known = [key for key in NadamConfig.model_fields if key not in _NOT_ARGUMENTS]
     config = {key: value for key, value in optimizer.get_config().items() if key in known}
+    found: list[str] = []
     if not isinstance(optimizer, Nadam):
         config["learning_rate"] = _typed(config["learning_rate"])
-    found: list[str] = []
+    else:
+        try:
+            config["averaging"] = averaging_settings(optimizer.averaging)
+        except ConfigError as error:
+            found += error.faults
     for key in ("learning_rate", "weight_decay", "beta_1", "beta_2"):
         if not isinstance(config[key], Mapping):
             continue

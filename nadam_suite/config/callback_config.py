@@ -5,44 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
+from pydantic import Discriminator, Field, Tag
 
-from nadam_suite.callbacks import PlateauScale
-from nadam_suite.config import faults
-from nadam_suite.config.base import Config, Number, Share
-from nadam_suite.errors import ArgumentError
+from nadam_suite.config.average_callbacks import (
+    AverageCheckpointConfig,
+    AverageSnapshotsConfig,
+    EMAFinalizationConfig,
+    EvaluateAverageConfig,
+)
+from nadam_suite.config.base import Number, Share
+from nadam_suite.config.callback_base import CallbackConfig, KnownMode, Mode, Monitor
 
 __all__ = [
     "CALLBACKS",
     "Callback",
-    "CallbackConfig",
     "EarlyStoppingConfig",
     "PlateauScaleConfig",
     "ReducePlateauConfig",
     "TerminateOnNaNConfig",
 ]
-
-Monitor = Annotated[str, Field(min_length=1)]
-Mode = Literal["auto", "min", "max"]
-
-
-def _known_mode(mode: str, info: ValidationInfo) -> str:
-    """Refuse "auto" for a metric of which it is not known whether it should fall or rise."""
-    if "monitor" in info.data:
-        try:
-            PlateauScale(info.data["monitor"], mode=mode)
-        except ArgumentError:
-            requirement = '"min" or "max" for a metric whose name does not tell'
-            raise faults.refuse(requirement, "Choose the one that is meant.") from None
-    return mode
-
-
-class CallbackConfig(Config):
-    """What the kinds of callback share; only its subclasses are used."""
-
-    def options(self) -> dict[str, Any]:
-        """Return the keywords of the callback."""
-        return {key: value for key, value in dict(self).items() if key != "kind"}
 
 
 class EarlyStoppingConfig(CallbackConfig):
@@ -147,14 +128,18 @@ class PlateauScaleConfig(CallbackConfig):
     monitor: Monitor = "val_loss"
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     patience: Annotated[int, Field(ge=0)] = 10
-    mode: Annotated[Mode, AfterValidator(_known_mode)] = "auto"
+    mode: KnownMode = "auto"
     min_delta: Number = 1e-4
     cooldown: Annotated[int, Field(ge=0)] = 0
     min_scale: Share = 0.0
 
 
 CALLBACKS: dict[str, type[CallbackConfig]] = {
+    "average_checkpoint": AverageCheckpointConfig,
+    "average_snapshots": AverageSnapshotsConfig,
     "early_stopping": EarlyStoppingConfig,
+    "ema_finalization": EMAFinalizationConfig,
+    "evaluate_average": EvaluateAverageConfig,
     "plateau_scale": PlateauScaleConfig,
     "reduce_lr_on_plateau": ReducePlateauConfig,
     "terminate_on_nan": TerminateOnNaNConfig,
@@ -169,7 +154,11 @@ def _tag(value: Any) -> str | None:
 
 
 Callback = Annotated[
-    Annotated[EarlyStoppingConfig, Tag(EarlyStoppingConfig.TAG)]
+    Annotated[AverageCheckpointConfig, Tag(AverageCheckpointConfig.TAG)]
+    | Annotated[AverageSnapshotsConfig, Tag(AverageSnapshotsConfig.TAG)]
+    | Annotated[EarlyStoppingConfig, Tag(EarlyStoppingConfig.TAG)]
+    | Annotated[EMAFinalizationConfig, Tag(EMAFinalizationConfig.TAG)]
+    | Annotated[EvaluateAverageConfig, Tag(EvaluateAverageConfig.TAG)]
     | Annotated[PlateauScaleConfig, Tag(PlateauScaleConfig.TAG)]
     | Annotated[TerminateOnNaNConfig, Tag(TerminateOnNaNConfig.TAG)]
     | Annotated[ReducePlateauConfig, Tag(ReducePlateauConfig.TAG)],

@@ -20,6 +20,13 @@ from nadam_suite.config.base import (
     Share,
 )
 from nadam_suite.config.merge import merged
+from nadam_suite.config.named_averages import (
+    Averaging,
+    averaging_faults,
+    is_relative,
+    resolved_averaging,
+    typed_averaging,
+)
 from nadam_suite.config.presets import preset_values
 from nadam_suite.config.schedule_checks import only_for_beta_1, too_high, without_peak
 from nadam_suite.config.schedule_config import ScheduleConfig
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["WORD_NONE_KEYS", "NadamConfig", "ParameterRuleConfig"]
 
 # None is a choice here and not the default; TOML, which has no null, has the word "none" for it.
-WORD_NONE_KEYS = frozenset({"momentum_decay"})
+WORD_NONE_KEYS = frozenset({"momentum_decay", "warmup"})
 
 _CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 _SCHEDULED = ("learning_rate", "weight_decay", "beta_1")
@@ -133,6 +140,8 @@ class NadamConfig(Config):
         weight_decay_mode: "lr", "independent" or "corrected".
         max_learning_rate: > 0, or None, the default, for the highest value of the learning rate.
             Not with mode "lr".
+        averaging: An `AveragingConfig`, its kind alone such as "ema", a table of several by name,
+            or None. Not together with `use_ema`.
         schema_version: Version of these keys; left out, it is the current one.
 
     Raises:
@@ -147,7 +156,9 @@ class NadamConfig(Config):
     """
 
     PRESET_KEY: ClassVar[str] = "preset"
-    LATER: ClassVar[frozenset[str]] = frozenset({"weight_decay_mode", "max_learning_rate"})
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"weight_decay_mode", "max_learning_rate", "averaging"}
+    )
 
     learning_rate: _Scheduled = 0.001
     beta_1: _ScheduledFraction = 0.9
@@ -169,6 +180,7 @@ class NadamConfig(Config):
     slot_dtype: Literal["float32", "bfloat16", "float16"] | None = None
     weight_decay_mode: Literal["lr", "independent", "corrected"] = "lr"
     max_learning_rate: Positive | None = None
+    averaging: Averaging | None = None
     schema_version: Literal[2] = 2
 
     def build(self, plan: TrainingPlan | None = None) -> Nadam:
@@ -230,15 +242,17 @@ class NadamConfig(Config):
         return resolved
 
     def lengths(self, plan: TrainingPlan | None) -> Lengths:
-        """Return what the durations of this optimizer's schedules are resolved against.
+        """Return what the durations of schedules and averages are resolved against.
 
         Raises:
-            ConfigError: Schedules count updates, and the plan knows of another window.
+            ConfigError: They count updates, and the plan knows of another window.
         """
         of = "updates" if self.schedule_step == "update" else "batches"
         window = self.gradient_accumulation_steps
-        if of == "updates" and plan is not None and plan.accumulation != (window or 1):
-            requirement = f"the plan's accumulation={plan.accumulation}, as schedules count updates"
+        counts = "schedules" if of == "updates" else None
+        counts = "averages" if counts is None and is_relative(self.averaging) else counts
+        if counts and plan is not None and plan.accumulation != (window or 1):
+            requirement = f"the plan's accumulation={plan.accumulation}, as {counts} count updates"
             key = "gradient_accumulation_steps"
             raise ConfigError(faults.fault(key, requirement, window, "Make the two agree."))
         return Lengths(plan, of)
@@ -251,12 +265,15 @@ class NadamConfig(Config):
             prefix: Dotted key of this table, ending in a dot, for messages.
         """
         tables = {key: getattr(self, key) for key in _SCHEDULED}
-        schedules = {
+        changes: dict[str, Any] = {
             key: lengths.resolved(table, f"{prefix}{key}")
             for key, table in tables.items()
             if isinstance(table, ScheduleConfig)
         }
-        return self if lengths.found or not schedules else self.replace(**schedules)
+        if self.averaging is not None:
+            key = f"{prefix}averaging"
+            changes["averaging"] = resolved_averaging(self.averaging, lengths, key)
+        return self if lengths.found or not changes else self.replace(**changes)
 
     @classmethod
     def cross_faults(cls, values: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -272,6 +289,15 @@ class NadamConfig(Config):
         for key in _SCHEDULED:
             if isinstance(value := values.get(key), (Mapping, ScheduleConfig)):
                 found += _schedule_faults(dict(value), key, prefix)
+        found += averaging_faults(values.get("averaging"), f"{prefix}averaging")
+        if values.get("averaging") is not None and values.get("use_ema"):
+            requirement = f"false where `{prefix}averaging` is given"
+            momentum = values.get("ema_momentum", cls.model_fields["ema_momentum"].default)
+            remedy = (
+                "Remove one of them; the average of `use_ema` is "
+                f'{{kind = "ema", momentum = {momentum}, warmup = "none"}}.'
+            )
+            found.append(faults.fault(f"{prefix}use_ema", requirement, values["use_ema"], remedy))
         highest = values.get("max_learning_rate")
         if highest is not None and values.get("weight_decay_mode", "lr") == "lr":
             requirement = 'left out where `weight_decay_mode` is "lr", which does not use it'
@@ -291,6 +317,8 @@ class NadamConfig(Config):
         if cls.PRESET_KEY in values:
             name = values.pop(cls.PRESET_KEY)
             values = merged(preset_values(name, found, f"{prefix}{cls.PRESET_KEY}"), values)
+        if "averaging" in values:
+            values["averaging"] = typed_averaging(values["averaging"])
         return values
 
 

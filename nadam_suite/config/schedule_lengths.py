@@ -63,9 +63,20 @@ class Lengths:
         self._check_fit(config, changes, key)
         return config.replace(**changes)
 
-    def _steps(self, duration: Any, whole: int | None, name: str) -> int | None:
+    def updates(self, duration: Any, name: str) -> int | None:
+        """Return a duration of an average in real updates, or None and a fault in `found`.
+
+        Args:
+            duration: The duration.
+            name: Its dotted key, for messages.
+        """
+        return self._steps(duration, None, name, of="updates")
+
+    def _steps(
+        self, duration: Any, whole: int | None, name: str, of: str | None = None
+    ) -> int | None:
         try:
-            return resolve_duration(duration, whole, self.plan, of=self.of, name=name)
+            return resolve_duration(duration, whole, self.plan, of=of or self.of, name=name)
         except ArgumentError as error:
             self.found.append(str(error))
             return None

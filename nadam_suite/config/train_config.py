@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from nadam_suite.config import faults, migrations
+from nadam_suite.config.average_use import average_faults, with_average_callbacks
 from nadam_suite.config.base import Config
+from nadam_suite.config.callback_base import CallbackConfig
 from nadam_suite.config.callback_config import Callback
 from nadam_suite.config.distribution_config import DistributionConfig
 from nadam_suite.config.nadam_config import NadamConfig
@@ -95,6 +97,10 @@ class TrainConfig(Config):
         seed: An integer in [0, 2**32). Defaults to 0.
         precision: "float32" (the default), "mixed_bfloat16", "mixed_float16" or "bfloat16".
         callbacks: Tables with a `kind` and that kind's options; see `CALLBACKS`.
+        use_averages: Whether an optimizer with `averaging` has its averages used: the validation
+            after each epoch is theirs (val_*, beside val_raw_* of the raw weights), so early
+            stopping goes by them, and the final model has them for weights. Defaults to true.
+            Callbacks of kind "evaluate_average" and "ema_finalization" say which and how.
         distribution: A `DistributionConfig`, or its table: on which devices, and how the learning
             rate follows the batch size.
         output: Folder of the run, or None, the default, for one that the command chooses.
@@ -111,7 +117,7 @@ class TrainConfig(Config):
     >>> optimizer = config.build_optimizer(config.plan(examples=1437))
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"checkpoint_every"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "use_averages"})
 
     model: Part
     data: Part
@@ -125,6 +131,7 @@ class TrainConfig(Config):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "bfloat16"] = "float32"
     callbacks: Annotated[tuple[Callback, ...], BeforeValidator(_sequence)] = ()
+    use_averages: bool = True
     distribution: DistributionConfig = DistributionConfig()
     output: Annotated[str, Field(min_length=1)] | None = None
     checkpoint_every: Annotated[int, Field(ge=1)] | None = None
@@ -149,6 +156,22 @@ class TrainConfig(Config):
             return self.optimizer
         return self.optimizer.replace(learning_rate=self.schedule.around(rate))
 
+    def full_callbacks(self) -> tuple[CallbackConfig, ...]:
+        """Return the callbacks in their order, with those by which the averages are used.
+
+        The averages are evaluated first, so that what the other callbacks do goes by them, and
+        finalized last. Where early stopping restores the best weights, the final averages are those
+        of the best epoch too, by the same metric.
+
+        Example:
+        >>> from nadam_suite import TrainConfig
+        >>> config = TrainConfig(model="digits", data="digits", optimizer={"averaging": "ema"})
+        >>> [callback.kind for callback in config.full_callbacks()]
+        ['evaluate_average', 'ema_finalization']
+        """
+        add = self.use_averages and self.optimizer.averaging is not None
+        return with_average_callbacks(self.callbacks, add=add)
+
     def build_optimizer(self, plan: TrainingPlan | None = None) -> Nadam:
         """Return the optimizer with its schedule.
 
@@ -170,6 +193,12 @@ class TrainConfig(Config):
         changes: dict[str, Any] = {"optimizer": self.optimizer.resolved(lengths, "optimizer.")}
         if self.schedule is not None and _varies(self.schedule):
             changes["schedule"] = lengths.resolved(self.schedule, "schedule")
+        tables = [callback.to_dict() for callback in self.callbacks]
+        for index, table in enumerate(tables):
+            if isinstance(table.get("every"), str):
+                key = f"callbacks.{index}.every"
+                table["every"] = lengths.updates(table["every"], key)
+                changes["callbacks"] = tables
         if lengths.found:
             raise ConfigError(lengths.found)
         return self.replace(**changes)
@@ -223,7 +252,7 @@ class TrainConfig(Config):
             found.append(faults.fault(f"{prefix}schedule", requirement, schedule, remedy))
         if own or _varies(values.get("schedule")):
             found += _plateau_faults(values.get("callbacks"), prefix)
-        return found
+        return found + average_faults(values, prefix)
 
     @classmethod
     def _prepared(

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["BACKENDS", "Cell", "CellResult", "Observation", "Subject"]
+__all__ = ["BACKENDS", "Averages", "Cell", "CellResult", "Observation", "Subject"]
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -22,6 +22,39 @@ class Observation:
 
     holds: bool
     detail: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Averages:
+    """How a subject averages the weights, and what it has for a use of the averages.
+
+    Args:
+        optimizer: Nadam with a moving average. Called with the rate, the momentum of the average
+            and other arguments of the constructor.
+        validating: Callbacks under which validation, `evaluate()` and `predict()` see the averages.
+            Called with the data for statistics under them, or nothing.
+        epoch_end: The same, for callbacks that look at the weights at the end of an epoch.
+        keeping: Those, and what writes a file at each epoch's end. Called with a folder.
+        keeping_best: Callbacks that validate the averages, and what keeps the best. Called with a
+            folder, in which the best model is "best.keras".
+        early_stopping: Callbacks that stop early and leave the averages of the best epoch. Called
+            with "raw" or "average", which should be validated, and with the arguments of
+            `keras.callbacks.EarlyStopping`.
+        finishing: Callbacks with which `fit()` ends on the averages. Called with the data for
+            statistics under them, or nothing.
+        finish: Put the averages into a model, on request.
+        evaluate: Return the loss under the averages. Called with a model, x, y and callbacks.
+    """
+
+    optimizer: Callable[..., Any]
+    validating: Callable[..., list[Any]]
+    epoch_end: Callable[[], list[Any]]
+    keeping: Callable[..., list[Any]]
+    keeping_best: Callable[..., list[Any]]
+    early_stopping: Callable[..., list[Any]]
+    finishing: Callable[..., list[Any]]
+    finish: Callable[..., None]
+    evaluate: Callable[..., float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +77,7 @@ class Subject:
         plateau: Callback that lowers the rate on a plateau. Called with the metric, the factor and
             the patience.
         watchers: Callbacks that put the optimizer's hyperparameters into the logs.
+        averages: Averages of the weights, and what there is for their use.
     """
 
     name: str
@@ -55,6 +89,7 @@ class Subject:
     polynomial: Callable[..., Any]
     plateau: Callable[..., Any]
     watchers: Callable[[], list[Any]]
+    averages: Averages
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from nadam_suite.callbacks import HyperparameterLogger, PlateauScale, TrainingState
-from nadam_suite.doctor.cell import Subject
+from nadam_suite.averaging import EMA, averaged_weights, show_average
+from nadam_suite.callbacks import (
+    AverageCheckpoint,
+    EMAFinalization,
+    EvaluateAverage,
+    HyperparameterLogger,
+    PlateauScale,
+    TrainingState,
+)
+from nadam_suite.doctor.cell import Averages, Subject
 from nadam_suite.optimizers import Nadam
 from nadam_suite.precision import DynamicLossScaleOptimizer
 from nadam_suite.schedules import WarmupCosine, WarmupExponential, WarmupPolynomial
@@ -36,6 +45,7 @@ def stock() -> Subject:
             monitor, factor=factor, patience=patience, mode="min"
         ),
         watchers=list,
+        averages=_stock_averages(),
     )
 
 
@@ -53,7 +63,90 @@ def ours() -> Subject:
             monitor, factor=factor, patience=patience, mode="min"
         ),
         watchers=lambda: [HyperparameterLogger()],
+        averages=_our_averages(),
     )
+
+
+def _stock_averages() -> Averages:
+    """Return `use_ema` and `keras.callbacks.SwapEMAWeights`, used as its documentation says."""
+    swap, checkpoint = keras.callbacks.SwapEMAWeights, keras.callbacks.ModelCheckpoint
+    return Averages(
+        lambda rate, momentum, **arguments: keras.optimizers.Nadam(
+            rate, use_ema=True, ema_momentum=momentum, **arguments
+        ),
+        validating=lambda *_data: [swap()],
+        epoch_end=lambda: [swap(swap_on_epoch=True)],
+        keeping=lambda folder: [
+            swap(swap_on_epoch=True),
+            checkpoint(str(Path(folder) / "model.keras")),
+        ],
+        keeping_best=lambda folder: [
+            swap(),
+            checkpoint(str(Path(folder) / "best.keras"), save_best_only=True),
+        ],
+        early_stopping=lambda validated, **arguments: [
+            *([swap()] if validated == "average" else []),
+            keras.callbacks.EarlyStopping(**arguments),
+        ],
+        finishing=lambda *_data: [],  # `fit()` ends on them anyway
+        finish=_stock_finish,
+        evaluate=lambda model, x, y, *callbacks: model.evaluate(
+            x, y, verbose=0, callbacks=[swap(), *callbacks]
+        ),
+    )
+
+
+def _stock_finish(model: keras.Model) -> None:
+    """Do what ends a `fit()`, where the optimizer has anything."""
+    if model.optimizer.built:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+
+
+def _our_averages() -> Averages:
+    """Return `averaging=`, its context manager and the callbacks that belong to it."""
+    return Averages(
+        lambda rate, momentum, **arguments: Nadam(
+            rate, averaging=EMA(momentum, warmup=None), **arguments
+        ),
+        validating=_our_validating,
+        epoch_end=lambda: [EvaluateAverage()],
+        keeping=lambda folder: [
+            EvaluateAverage(),
+            AverageCheckpoint(Path(folder) / "model.keras", Path(folder) / "average.keras"),
+        ],
+        keeping_best=lambda folder: [
+            EvaluateAverage(),
+            AverageCheckpoint(
+                Path(folder) / "state.keras", Path(folder) / "best.keras", save_best_only=True
+            ),
+        ],
+        early_stopping=lambda _validated, **arguments: [
+            EvaluateAverage(),
+            keras.callbacks.EarlyStopping(**arguments),
+            EMAFinalization(restore_best=True, batch_norm="keep"),
+        ],
+        finishing=lambda data=None: [EMAFinalization(batch_norm=_batch_norm(data), data=data)],
+        finish=_our_finish,
+        evaluate=_our_evaluate,
+    )
+
+
+def _batch_norm(data: Any) -> str:
+    return "keep" if data is None else "recalibrate"
+
+
+def _our_validating(data: Any = None) -> list[Any]:
+    return [EvaluateAverage(batch_norm=_batch_norm(data), data=data)]
+
+
+def _our_finish(model: keras.Model) -> None:
+    """Show the averages."""
+    show_average(model)
+
+
+def _our_evaluate(model: keras.Model, x: Any, y: Any, *callbacks: Any) -> float:
+    with averaged_weights(model):
+        return model.evaluate(x, y, verbose=0, callbacks=list(callbacks))
 
 
 def _stock_fit(

@@ -8,6 +8,8 @@ from nadam_suite.doctor.cell import BACKENDS, Cell
 from nadam_suite.doctor.probes import (
     arguments,
     averaging,
+    averaging_fit,
+    averaging_state,
     configs,
     costs,
     exclusions,
@@ -34,6 +36,8 @@ CELLS: tuple[Cell, ...] = tuple(
         (
             *precision.CELLS,
             *averaging.CELLS,
+            *averaging_fit.CELLS,
+            *averaging_state.CELLS,
             *gradients.CELLS,
             *arguments.CELLS,
             *exclusions.CELLS,

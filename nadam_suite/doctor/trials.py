@@ -20,6 +20,7 @@ import numpy as np
 from nadam_suite.backends import get_backend
 from nadam_suite.distribution import training_scope
 from nadam_suite.doctor.cell import Observation, Subject
+from nadam_suite.doctor.probes import averaging_fit, averaging_state
 from nadam_suite.doctor.probes.harness import FAR, compare, line_model, value
 from nadam_suite.doctor.subjects import ours, stock
 
@@ -142,6 +143,14 @@ def _made_before(subject: Subject, strategy: Any) -> Observation:
     return compare(_trained(lambda: optimizer, strategy), expected, 1e-6, "against one device")
 
 
+def _averages(probe: Callable[..., Observation], subject: Subject, strategy: Any) -> Observation:
+    """Run a probe on replicas: models are made in the strategy's scope, and used outside of it."""
+    if keras.backend.backend() == "tensorflow":
+        return probe(subject, strategy.scope)
+    with strategy.scope():  # where data are distributed by what is set, it must stay set
+        return probe(subject)
+
+
 @functools.cache
 def _workers(name: str) -> Any:
     """Return the one strategy of this process; two would number their collectives alike."""
@@ -185,6 +194,11 @@ def _trials(task: str, subject: Subject) -> dict[str, Callable[[], Observation]]
         }
     backend.split_cpu(REPLICAS)
     strategy = backend.plain_strategy("replicas", REPLICAS)
+    if task == "averages":
+        return {
+            f"{row}/replicas": lambda probe=probe: _averages(probe, subject, strategy)  # type: ignore[misc]
+            for row, probe in {**averaging_fit.REPLICATED, **averaging_state.REPLICATED}.items()
+        }
     found: dict[str, Callable[[], Observation]] = {
         name: lambda name=name: _as_on_one_device(subject, name, strategy)  # type: ignore[misc]
         for name in ARGUMENTS
@@ -205,7 +219,7 @@ def main(arguments: list[str]) -> None:
     """Try everything of one task, and print what was seen, a line for each trial.
 
     Args:
-        arguments: "stock" or "ours", and "replicas" or "workers".
+        arguments: "stock" or "ours", and "replicas", "averages" or "workers".
     """
     from nadam_suite.doctor.run import observed
 

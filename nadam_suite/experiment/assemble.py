@@ -12,7 +12,7 @@ from nadam_suite.config import TrainConfig
 from nadam_suite.distribution import TrainingScope, training_scope
 from nadam_suite.errors import ConfigError
 from nadam_suite.experiment.parts import Part, Splits, Task
-from nadam_suite.experiment.stream import Evaluation, SharedBatches, batches
+from nadam_suite.experiment.stream import Epoch, Evaluation, SharedBatches, batches
 from nadam_suite.precision import DynamicLossScaleOptimizer
 from nadam_suite.schedules import TrainingPlan
 
@@ -109,6 +109,10 @@ class Feed:
             epoch=epoch,
             part=part,
         )
+
+    def epoch(self) -> Epoch:
+        """Return what one process alone reads of the training data, always the same."""
+        return Epoch(self.splits, self._batch_size, self._seed)
 
     def evaluation(self, split: tuple[Any, Any] | None) -> Any:
         """Return a split in the form in which all processes together evaluate it."""

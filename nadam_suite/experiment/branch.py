@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from nadam_suite.averaging.posthoc_files import list_snapshots
 from nadam_suite.backends import get_backend
 from nadam_suite.callbacks import TrainingState
 from nadam_suite.callbacks.files import replace_text
@@ -19,10 +20,11 @@ from nadam_suite.callbacks.snapshot import Snapshot, read
 from nadam_suite.config import TrainConfig, fingerprint
 from nadam_suite.errors import RunFolderError
 from nadam_suite.experiment.assemble import open_scope
-from nadam_suite.experiment.checkpoints import epoch_of
+from nadam_suite.experiment.checkpoints import copy_into, epoch_of
 from nadam_suite.experiment.cooldown import Cooldown, cooled
 from nadam_suite.experiment.folder import CONFIG, ORIGIN, RunFolder
 from nadam_suite.experiment.lengths import change, schedules_of
+from nadam_suite.experiment.own_callbacks import average_files, snapshot_folder
 from nadam_suite.experiment.run import RunResult, Training
 
 __all__ = ["branch_cooldown"]
@@ -114,12 +116,14 @@ def branch_cooldown(
         def fill(model: keras.Model, draft: RunFolder) -> None:
             draft.state.mkdir()
             _begun_anew(snapshot, model, own).write(TrainingState(draft.state).path)
+            steps = epoch * training.plan.steps_per_epoch
+            _take_averages_along(source, draft.path, steps // training.plan.accumulation)
             origin = {
                 "checkpoint": str(source.path.absolute()),
                 "config_fingerprint": fingerprint(source.config()),
                 "epoch": epoch,
                 "run": own.name,
-                "step": epoch * training.plan.steps_per_epoch,
+                "step": steps,
             }
             replace_text(draft.path / ORIGIN, json.dumps(origin, indent=2, sort_keys=True) + "\n")
 
@@ -183,6 +187,23 @@ def _read(source: RunFolder, epoch: int) -> Snapshot:
             f"went on from epoch {epoch} to {snapshot.header['epoch']}. Pass a checkpoint of it."
         )
     return snapshot
+
+
+def _take_averages_along(source: RunFolder, target: Path, updates: int) -> None:
+    """Copy the averages that a run has saved, and the snapshots of them from before a time.
+
+    Args:
+        source: The run's folder, or one of its checkpoints.
+        target: Folder of the branch.
+        updates: Number of updates after which it begins.
+    """
+    config, path = source.config(), source.path.absolute()
+    copy_into(path, target, average_files(config, path))
+    run = path.parents[1] if path.parent.name == source.checkpoints.name else path
+    snapshots = snapshot_folder(config, run)
+    if snapshots is not None and run in snapshots.parents and snapshots.is_dir():
+        before = [s.name for s in list_snapshots(snapshots) if s.time <= updates]
+        copy_into(snapshots, target / snapshots.relative_to(run), before)
 
 
 def _begun_anew(snapshot: Snapshot, model: keras.Model, before: TrainConfig) -> Snapshot:

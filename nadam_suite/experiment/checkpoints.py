@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -11,14 +12,24 @@ from typing import Any
 
 import keras
 
+from nadam_suite.averaging.posthoc_files import list_snapshots
 from nadam_suite.callbacks import TrainingState
 from nadam_suite.callbacks.files import replace_file, replace_text, sync_folder
 from nadam_suite.callbacks.snapshot import read_header
 from nadam_suite.config import fingerprint
 from nadam_suite.errors import RunFolderError
 from nadam_suite.experiment.folder import CONFIG, ENVIRONMENT, RunFolder
+from nadam_suite.experiment.own_callbacks import average_files, snapshot_folder
 
-__all__ = ["Checkpoints", "copy_files", "epoch_of", "kept_epochs", "remove_folder"]
+__all__ = [
+    "Checkpoints",
+    "copy_files",
+    "copy_into",
+    "epoch_of",
+    "kept_epochs",
+    "remove_folder",
+    "take_averages_back",
+]
 
 _STATE = "state"
 _ABOUT = "checkpoint.json"
@@ -30,8 +41,8 @@ class Checkpoints(keras.callbacks.Callback):
     """Keeps the state of some epochs, beside the latest one that is overwritten.
 
     A checkpoint lies in `checkpoints/<epoch>` of the run's folder and has the run's config and
-    environment with it. It appears when it is whole. What a process that was killed has left out
-    is made up for by the next.
+    environment with it, and the averages that the run has saved so far. It appears when it is
+    whole. What a process that was killed has left out is made up for by the next.
 
     Args:
         folder: The run's folder; of several processes only the chief may have this callback. The
@@ -72,7 +83,46 @@ class Checkpoints(keras.callbacks.Callback):
             "step": epoch * self._steps,
         }
         path.parent.mkdir(exist_ok=True)
-        copy_files(folder.path, path, (CONFIG, ENVIRONMENT, _STATE), {_ABOUT: about})
+        names = (CONFIG, ENVIRONMENT, _STATE, *average_files(folder.config(), folder.path))
+        copy_files(folder.path, path, names, {_ABOUT: about})
+
+
+def take_averages_back(folder: RunFolder, epoch: int, updates: int) -> None:
+    """Take away the averages that a run has saved since an epoch.
+
+    Those that it had saved by then come back from its checkpoint, if it kept one.
+
+    Args:
+        folder: The run's folder.
+        epoch: Number of epochs.
+        updates: Number of real updates in them.
+    """
+    config = folder.config()
+    snapshots = snapshot_folder(config, folder.path)
+    if snapshots is not None:
+        for snapshot in list_snapshots(snapshots):
+            if snapshot.time > updates:
+                (snapshots / snapshot.name).unlink()
+    kept = folder.checkpoints / str(epoch)
+    if (kept / CONFIG).is_file():
+        before = average_files(config, kept)
+        for name in set(average_files(config, folder.path)) - set(before):
+            (folder.path / name).unlink()
+        copy_into(kept, folder.path, before)
+
+
+def copy_into(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Copy files into a folder, each whole or not at all; older ones of their names are replaced.
+
+    Args:
+        source: Folder that has them.
+        target: The other one; it is created, and folders in it.
+        names: Their names, relative to both.
+    """
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        with (source / name).open("rb") as file:
+            replace_file(target / name, functools.partial(shutil.copyfileobj, file))
 
 
 def kept_epochs(folder: RunFolder) -> list[int]:

@@ -17,6 +17,8 @@ __all__ = ["EventLog"]
 class EventLog:
     """One curve per metric, in a sub-folder for training and one for validation.
 
+    Where the validation is that of averages, that of the raw weights has a third one.
+
     Args:
         folder: Where the logs lie. Logs of an earlier part of the run are written anew.
         history: Rows of the epochs so far, see `add`.
@@ -31,14 +33,13 @@ class EventLog:
 
     def add(self, row: Mapping[str, float]) -> None:
         """Add the metrics of an epoch; those that begin with "val_" are of the validation."""
-        values: dict[str, dict[str, float]] = {"train": {}, "validation": {}}
+        values: dict[str, dict[str, float]] = {}
         for name, value in row.items():
             if name != "epoch":
-                split = "validation" if name.startswith("val_") else "train"
-                values[split][f"epoch_{name.removeprefix('val_')}"] = value
+                split, metric = _place(name, row)
+                values.setdefault(split, {})[f"epoch_{metric}"] = value
         for split, metrics in values.items():
-            if metrics:
-                self._append(split, int(row["epoch"]), metrics)
+            self._append(split, int(row["epoch"]), metrics)
 
     def _append(self, split: str, step: int, metrics: Mapping[str, float]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -57,3 +58,13 @@ class EventLog:
         with self._files[split].open("ab") as file:
             for event in events:
                 RecordWriter(file).write(event.SerializeToString())
+
+
+def _place(name: str, row: Mapping[str, float]) -> tuple[str, str]:
+    """Return the sub-folder of a metric, and what it is called there."""
+    raw = name.removeprefix("val_raw_")
+    if raw != name and f"val_{raw}" in row:
+        return "validation_raw", raw
+    if name.startswith("val_"):
+        return "validation", name.removeprefix("val_")
+    return "train", name

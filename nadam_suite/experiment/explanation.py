@@ -7,9 +7,10 @@ import math
 from typing import Any
 
 from nadam_suite.backends.slot import dtype_of
-from nadam_suite.config import Config, NadamConfig, ScheduleConfig, TrainConfig
+from nadam_suite.config import AveragingConfig, Config, NadamConfig, ScheduleConfig, TrainConfig
 from nadam_suite.config.schedule_kinds import uses
 from nadam_suite.experiment.assemble import seeded
+from nadam_suite.experiment.average_rows import AverageRow, average_rows
 from nadam_suite.experiment.course import course
 from nadam_suite.experiment.parts import Task, find_part
 from nadam_suite.experiment.preview import DurationRow, Preview
@@ -76,6 +77,7 @@ class Explanation:
         optimizer: The optimizer in one line: what is not the default.
         plan: Length of the training, or None where it is not known.
         durations: The config's durations; none without a plan.
+        averages: The running averages of the weights; none without a plan.
         variables: What each trainable variable gets, or None where there is no model.
         rules: The parameter rules, in their order; none without a model.
         notes: What a training could do differently, and what is not known.
@@ -84,6 +86,7 @@ class Explanation:
     optimizer: str
     plan: TrainingPlan | None = None
     durations: tuple[DurationRow, ...] = ()
+    averages: tuple[AverageRow, ...] = ()
     variables: tuple[VariableRow, ...] | None = None
     rules: tuple[RuleRow, ...] = ()
     notes: tuple[str, ...] = ()
@@ -136,6 +139,7 @@ def explain_config(seen: Preview) -> Explanation:
         describe_optimizer(seen.optimizer_config()),
         seen.plan,
         tuple(seen.durations()),
+        average_rows(seen.optimizer_config(), seen.plan),
         notes=seen.notes,
     )
     if not isinstance(seen.resolved, TrainConfig):
@@ -169,6 +173,8 @@ def _settings(config: Config) -> str:
     defaults = {key: field.default for key, field in type(config).model_fields.items()}
     if isinstance(config, ScheduleConfig):
         defaults = uses(values)  # those of its kind
+    elif isinstance(config, AveragingConfig):
+        defaults = config.defaults()
     return ", ".join(
         f"{key}={_shown(key, values[key])}"
         for key, default in defaults.items()
@@ -180,8 +186,10 @@ def _shown(key: str, value: Any) -> str:
     """Return a setting as it stands in the line."""
     if key == "parameter_rules":
         return f"{len(value)} rule{'s' if len(value) > 1 else ''}"
-    if isinstance(value, ScheduleConfig):
+    if isinstance(value, (ScheduleConfig, AveragingConfig)):
         return f"{value.kind}({_settings(value)})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_shown(key, item)}' for name, item in value.items())}}}"
     if isinstance(value, tuple):
         return f"[{', '.join(_shown(key, item) for item in value)}]"
     return repr(value)

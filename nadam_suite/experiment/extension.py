@@ -17,7 +17,13 @@ from nadam_suite.callbacks.files import replace_file, sync_folder
 from nadam_suite.callbacks.snapshot import read
 from nadam_suite.config import TrainConfig
 from nadam_suite.errors import ArgumentError, ConfigError, RunFolderError
-from nadam_suite.experiment.checkpoints import copy_files, epoch_of, kept_epochs, remove_folder
+from nadam_suite.experiment.checkpoints import (
+    copy_files,
+    epoch_of,
+    kept_epochs,
+    remove_folder,
+    take_averages_back,
+)
 from nadam_suite.experiment.folder import RESULT, RunFolder
 from nadam_suite.experiment.lengths import check_same_so_far, extended, longer_by, stable_epoch
 from nadam_suite.schedules import TrainingPlan
@@ -67,7 +73,7 @@ def extend_run(
     number = len(shorter) + 1
     later = [kept for kept in kept_epochs(folder) if kept > epoch]
     _keep_results(folder, number, later)
-    _rewind(folder, epoch, latest)
+    _rewind(folder, epoch, latest, plan)
     folder.lengthen(longer)
     for kept in later:
         remove_folder(folder.checkpoints / str(kept))
@@ -156,8 +162,8 @@ def _keep_results(folder: RunFolder, number: int, later: list[int]) -> None:
     copy_files(folder.path, path, [*names, *(f"{folder.checkpoints.name}/{n}" for n in later)])
 
 
-def _rewind(folder: RunFolder, epoch: int, latest: int) -> None:
-    """Take the results away, and go back to the state of an epoch."""
+def _rewind(folder: RunFolder, epoch: int, latest: int, plan: TrainingPlan) -> None:
+    """Take the results away, and go back to the state of an epoch and its averages."""
     for name in _RESULTS:
         (folder.path / name).unlink(missing_ok=True)
     sync_folder(folder.path)
@@ -166,3 +172,4 @@ def _rewind(folder: RunFolder, epoch: int, latest: int) -> None:
         with kept.open("rb") as file:
             path = TrainingState(folder.state).path
             replace_file(path, lambda state: shutil.copyfileobj(file, state))
+    take_averages_back(folder, epoch, epoch * plan.steps_per_epoch // plan.accumulation)

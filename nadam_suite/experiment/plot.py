@@ -39,7 +39,8 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path, title: str) 
     What has the same value in all of several epochs, such as a constant momentum, is left out.
 
     Args:
-        history: One row per epoch; names that begin with "val_" are of the validation.
+        history: One row per epoch; names that begin with "val_" are of the validation, with
+            "val_raw_" of that of the raw weights, where the other is of their averages.
         path: The file, which is replaced.
         title: Title of the picture.
 
@@ -60,7 +61,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path, title: str) 
     figure = new_figure(4.5 * columns, 3.6 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, panel in zip(axes, panels, strict=False):
-        for name, label in ((panel, "training"), (f"val_{panel}", "validation")):
+        for name, label in _curves(panel, history):
             points = [(row["epoch"] + 1, row[name]) for row in history if name in row]
             if points:
                 axis.plot(*zip(*points, strict=True), label=label, marker=".", linewidth=1.2)
@@ -74,6 +75,15 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path, title: str) 
         axis.set_visible(False)
     figure.suptitle(title)
     save_figure(figure, path)
+
+
+def _curves(panel: str, history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
+    """Return the names of a panel's curves, and their labels."""
+    validation, raw = f"val_{panel}", f"val_raw_{panel}"
+    if any(raw in row for row in history):
+        both = [(validation, "validation, averages"), (raw, "validation, raw weights")]
+        return [(panel, "training"), *both]
+    return [(panel, "training"), (validation, "validation")]
 
 
 def _panels(history: Sequence[Mapping[str, float]]) -> list[str]:

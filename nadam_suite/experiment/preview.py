@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from nadam_suite.config import Config, NadamConfig, ScheduleConfig, TrainConfig
+from nadam_suite.config import AveragingConfig, Config, NadamConfig, ScheduleConfig, TrainConfig
+from nadam_suite.config.averaging_config import DURATIONS as DURATIONS_OF_AVERAGES
+from nadam_suite.config.named_averages import averages_of
 from nadam_suite.config.schedule_kinds import DURATIONS
 from nadam_suite.errors import ArgumentError
+from nadam_suite.experiment.average_rows import average_rows
 from nadam_suite.experiment.parts import Splits, find_part
 from nadam_suite.experiment.stream import SharedBatches
 from nadam_suite.optimizers import Nadam
@@ -65,7 +68,7 @@ class Preview:
         return self.resolved
 
     def describe(self) -> str:
-        """Return the length of the training, and what its relative durations are, in one line."""
+        """Return the length of the training, its relative durations and averages, in one line."""
         plan = self.plan
         updates = f", {_number(plan.total_updates, 'update')}" if plan.accumulation > 1 else ""
         length = (
@@ -77,15 +80,19 @@ class Preview:
             for row in self.durations()
             if isinstance(row.typed, str)
         ]
-        return "; ".join([length, *lengths])
+        averages = [row.summary() for row in average_rows(self.optimizer_config(), plan)]
+        return "; ".join([length, *lengths, *averages])
 
     def durations(self) -> list[DurationRow]:
         """Return one row per duration that the config has and that is not zero by default."""
         counts_updates = self.optimizer_config().schedule_step == "update"
         each = self.plan.accumulation if counts_updates else 1
+        found = [(row, each) for row in _durations(self.typed, self.resolved)]
+        averages = _durations_of_averages(self.typed, self.resolved)
+        found += [(row, self.plan.accumulation) for row in averages]
         return [
             DurationRow(key, typed, count * each, count * each / self.plan.steps_per_epoch)
-            for key, typed, count in _durations(self.typed, self.resolved)
+            for (key, typed, count), each in found
             if count or typed
         ]
 
@@ -224,6 +231,28 @@ def _lengths(
         yield f"{key}.boundaries.{index}", before, after
     for index, parts in enumerate(zip(typed.parts or (), resolved.parts or (), strict=True)):
         yield from _lengths(*parts, f"{key}.parts.{index}")
+
+
+def _durations_of_averages(
+    typed: TrainConfig | NadamConfig, resolved: TrainConfig | NadamConfig
+) -> Iterator[tuple[str, int | str | None, int]]:
+    """Yield key, typed value and real updates of every relative duration of an average."""
+    known = {name: average for _, name, average in _averages(resolved)}
+    for key, name, average in _averages(typed):
+        for duration in DURATIONS_OF_AVERAGES:
+            if isinstance(written := getattr(average, duration), str):
+                yield f"{key}.{duration}", written, getattr(known[name], duration)
+
+
+def _averages(
+    config: TrainConfig | NadamConfig,
+) -> Iterator[tuple[str, str | None, AveragingConfig]]:
+    """Yield dotted key, name and settings of every average."""
+    of_training = isinstance(config, TrainConfig)
+    optimizer = config.optimizer if isinstance(config, TrainConfig) else config
+    key = "optimizer.averaging" if of_training else "averaging"
+    for name, average in averages_of(optimizer.averaging).items():
+        yield key if name is None else f"{key}.{name}", name, average
 
 
 def _number(count: int, noun: str) -> str:

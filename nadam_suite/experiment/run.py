@@ -13,8 +13,9 @@ from typing import Any
 
 import keras
 
+from nadam_suite.averaging import shown
 from nadam_suite.backends import get_backend
-from nadam_suite.callbacks import HyperparameterLogger, PlateauScale, TrainingState
+from nadam_suite.callbacks import TrainingState
 from nadam_suite.config import TrainConfig, fingerprint
 from nadam_suite.distribution import TrainingScope
 from nadam_suite.errors import ArgumentError, NadamSuiteWarning, RunFolderError
@@ -30,6 +31,7 @@ from nadam_suite.experiment.environment import describe
 from nadam_suite.experiment.extension import extend_run
 from nadam_suite.experiment.folder import RunFolder
 from nadam_suite.experiment.lengths import kept_after
+from nadam_suite.experiment.own_callbacks import own_callbacks
 from nadam_suite.experiment.parts import find_part
 from nadam_suite.experiment.plot import plot_curves
 from nadam_suite.experiment.preview import Preview
@@ -38,13 +40,6 @@ from nadam_suite.experiment.record import Recorder
 __all__ = ["RunResult", "Training", "run_training"]
 
 Tell = Callable[[str], object]
-
-_CALLBACKS = {
-    "early_stopping": keras.callbacks.EarlyStopping,
-    "plateau_scale": PlateauScale,
-    "reduce_lr_on_plateau": keras.callbacks.ReduceLROnPlateau,
-    "terminate_on_nan": keras.callbacks.TerminateOnNaN,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +52,8 @@ class RunResult:
         history: One row per epoch.
         epochs: Epochs trained, fewer than asked for if a callback stopped the training.
         resumed_from: Epoch at which this process went on, or None if it began the run.
+        average: Name of the average that the final model has for its weights, or None for raw
+            ones. Its raw weights are beside, in the file too: `nadam_suite.averaging.show_raw`.
         already_finished: Whether there was nothing left to do.
         seconds: Time that this process took for data, training and evaluation.
     """
@@ -66,6 +63,7 @@ class RunResult:
     history: Sequence[Mapping[str, float]]
     epochs: int
     resumed_from: int | None = None
+    average: str | None = None
     already_finished: bool = False
     seconds: float = 0.0
 
@@ -90,6 +88,10 @@ def run_training(
     the weights of a run that was planned that long. What the shorter one left stays in a folder
     `before-extension-1` of the run. The same call again, after an interruption, goes on with the
     extension that it began.
+
+    An optimizer with `averaging` is evaluated with its averages after each epoch, and the final
+    model has them for weights; see `TrainConfig.use_averages`. All states that a run goes on from
+    have raw weights, and the averages beside them. Averages keep their lengths in a longer run.
 
     Where the config or the environment asks for several devices or workers, they share each batch,
     and the numbers agree with those of one device to rounding. All workers call this function, each
@@ -239,7 +241,7 @@ class Training:
     ) -> None:
         """Train the epochs that are left."""
         config, steps = self.config, self.plan.steps_per_epoch
-        own = [HyperparameterLogger(), *(_callback(c) for c in config.callbacks)]
+        own = own_callbacks(config, self.plan, self.feed.epoch(), self._folder.path)
         recorder: list[keras.callbacks.Callback] = []
         if self._scope.is_chief:
             kept = kept_after(config, self.plan)
@@ -274,9 +276,11 @@ class Training:
             state.history,
             len(state.history),
             resumed_from,
+            shown(model),
             seconds=round(time.monotonic() - self._started, 3),
         )
         table = {
+            "average": result.average,
             "epochs": result.epochs,
             "stopped_early": state.stopped,
             "seconds": result.seconds,
@@ -294,9 +298,6 @@ def _finished(folder: RunFolder, result: Mapping[str, Any]) -> RunResult:
         result["history"],
         result["epochs"],
         resumed_from=result["epochs"],
+        average=result.get("average"),
         already_finished=True,
     )
-
-
-def _callback(config: Any) -> keras.callbacks.Callback:
-    return _CALLBACKS[config.kind](**config.options())

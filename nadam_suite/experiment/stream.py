@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 
 from nadam_suite.experiment.parts import Splits
 
-__all__ = ["Evaluation", "SharedBatches", "batches"]
+__all__ = ["Epoch", "Evaluation", "SharedBatches", "batches"]
 
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -58,6 +59,35 @@ def _batch(
     if splits.augment is not None:
         x = splits.augment(x, np.random.default_rng([seed, epoch, number]))
     return x, targets[chosen]
+
+
+class Epoch:
+    """The batches of the first epoch, to be read any number of times, always the same.
+
+    Args:
+        splits: The data; `train` is what is yielded.
+        batch_size: Examples in a batch.
+        seed: Seed of the order and of the augmentation.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from nadam_suite.experiment import Splits
+    >>> from nadam_suite.experiment.stream import Epoch
+    >>> epoch = Epoch(Splits(train=(np.arange(5), np.arange(5))), 2, seed=0)
+    >>> [[len(x) for x, y in epoch] for _ in range(2)]
+    [[2, 2, 1], [2, 2, 1]]
+    """
+
+    def __init__(self, splits: Splits, batch_size: int, seed: int) -> None:
+        self._splits = splits
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches."""
+        number = -(-self._splits.examples // self._batch_size)
+        return itertools.islice(batches(self._splits, self._batch_size, self._seed), number)
 
 
 class SharedBatches(keras.utils.PyDataset):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from nadam_suite.averaging import EMA, SWA, Average, PowerEMA
 from nadam_suite.errors import ArgumentError, ArgumentTypeError
 from nadam_suite.optimizers.nadam import Nadam
 from nadam_suite.optimizers.named_schedules import NAMED, is_peak, rate_of
@@ -19,6 +20,10 @@ from nadam_suite.schedules import TrainingPlan
 __all__ = ["nadam", "nadamw"]
 
 _ARGUMENTS = tuple(inspect.signature(Nadam.__init__).parameters)[1:]
+# Averages that a name alone stands for, as all of their arguments have defaults.
+_AVERAGES: Mapping[str, type[Average]] = MappingProxyType(
+    {"ema": EMA, "power_ema": PowerEMA, "swa": SWA}
+)
 
 
 def nadam(
@@ -36,6 +41,7 @@ def nadam(
     cooldown: int | str | None = None,
     shape: str | None = None,
     no_decay: Any = None,
+    averaging: Any = None,
     **arguments: Any,
 ) -> Nadam:
     """Return a Nadam from flat keywords.
@@ -65,6 +71,8 @@ def nadam(
         no_decay: True leaves variables of rank 1 or less (biases, normalization layers) out of the
             weight decay; a pattern, or several, leaves out the paths that they are found in, too;
             False leaves out none. Defaults to the preset's, or to False.
+        averaging: "ema", "power_ema" or "swa", an average of `nadam_suite.averaging`, a dict of
+            these by name, or None, the default. Durations are resolved against the plan.
         **arguments: Every other argument of `Nadam`.
 
     Raises:
@@ -79,10 +87,17 @@ def nadam(
     50
     >>> nadam(preset="torch").momentum_decay
     0.004
+    >>> from nadam_suite.averaging import EMA
+    >>> from nadam_suite.schedules import TrainingPlan
+    >>> plan = TrainingPlan.from_data(1000, batch_size=50, epochs=10)
+    >>> nadam(averaging=EMA(half_life="2ep"), plan=plan).averaging.half_life
+    40
     """
     course = {"schedule": schedule, "warmup": warmup, "total_steps": total_steps, "end": end}
     course |= {"start": start, "power": power, "decay_rate": decay_rate}
     course |= {"cooldown": cooldown, "shape": shape}
+    if averaging is not None:
+        arguments["averaging"] = averaging
     return _make(learning_rate, arguments, preset=preset, course=course, plan=plan, spare=no_decay)
 
 
@@ -102,6 +117,7 @@ def nadamw(
     cooldown: int | str | None = None,
     shape: str | None = None,
     no_decay: Any = None,
+    averaging: Any = None,
     **arguments: Any,
 ) -> Nadam:
     """Return a Nadam with decoupled weight decay that spares biases and normalization layers.
@@ -124,6 +140,7 @@ def nadamw(
         shape: As in `nadam`.
         no_decay: As in `nadam`, but by default True, unless a preset with a weight decay of its
             own says otherwise, as those of AlgoPerf do.
+        averaging: As in `nadam`.
         **arguments: Every other argument of `Nadam`.
 
     Raises:
@@ -141,6 +158,8 @@ def nadamw(
     course = {"schedule": schedule, "warmup": warmup, "total_steps": total_steps, "end": end}
     course |= {"start": start, "power": power, "decay_rate": decay_rate}
     course |= {"cooldown": cooldown, "shape": shape}
+    if averaging is not None:
+        arguments["averaging"] = averaging
     return _make(
         learning_rate,
         arguments,
@@ -180,7 +199,9 @@ def _make(
     values = {**base, **arguments}
     if learning_rate is None:
         learning_rate = values.get("learning_rate", 0.001)
-    _check_window(values, plan)
+    averaging = _averages(values.get("averaging"))
+    _check_window(values, plan, averaging)
+    values["averaging"] = _resolved(averaging, plan)
     of = "updates" if values.get("schedule_step") == "update" else "batches"
     values["learning_rate"] = rate_of(learning_rate, course, plan, of)
     rules = _exclusions(spares if spare is None else spare)
@@ -188,15 +209,59 @@ def _make(
     return Nadam(**values)
 
 
-def _check_window(values: dict[str, Any], plan: TrainingPlan | None) -> None:
-    """Refuse a plan whose updates are not those of the optimizer, where schedules count them."""
+def _averages(value: Any) -> Any:
+    """Return what `averaging` is with objects in the place of names.
+
+    Raises:
+        ArgumentError: There is no average of a name.
+    """
+    if isinstance(value, Mapping) and "class_name" not in value:
+        return {name: _averages(each) for name, each in value.items()}
+    if not isinstance(value, str):
+        return value
+    if value not in _AVERAGES:
+        raise ArgumentError(
+            f"Argument `averaging` must be one of {', '.join(map(repr, _AVERAGES))}, an average, "
+            f"or a dict of these by name. Received: averaging={value!r}. Pass for instance "
+            "nadam_suite.averaging.Window(k=5)."
+        )
+    return _AVERAGES[value]()
+
+
+def _is_relative(averaging: Any) -> bool:
+    """Return whether averages have durations that depend on the length of the training."""
+    several = averaging.values() if isinstance(averaging, Mapping) else (averaging,)
+    return any(isinstance(each, Average) and not each.is_resolved for each in several)
+
+
+def _resolved(averaging: Any, plan: TrainingPlan | None) -> Any:
+    """Return averages with durations in real updates; what is no average is left to Nadam.
+
+    Raises:
+        ArgumentError: A duration needs a plan.
+    """
+    if not _is_relative(averaging):
+        return averaging
+    if plan is None:
+        raise ArgumentError(
+            "Argument `plan` must be given for averages whose durations are relative. Received: "
+            f"averaging={averaging!r}, plan=None. Pass plan=TrainingPlan.from_data(examples, "
+            "batch_size, epochs), or write numbers of updates."
+        )
+    if isinstance(averaging, Mapping):
+        return {name: _resolved(each, plan) for name, each in averaging.items()}
+    return averaging.resolved(plan)
+
+
+def _check_window(values: dict[str, Any], plan: TrainingPlan | None, averaging: Any) -> None:
+    """Refuse a plan whose updates are not those of the optimizer, where something counts them."""
     window = values.get("gradient_accumulation_steps")
-    if plan is None or values.get("schedule_step") != "update":
-        return
-    if plan.accumulation != (window or 1):
+    counts = "averages" if _is_relative(averaging) else None
+    counts = "schedules" if values.get("schedule_step") == "update" else counts
+    if plan is not None and counts and plan.accumulation != (window or 1):
         raise ArgumentError(
             "Argument `gradient_accumulation_steps` must be the plan's "
-            f"accumulation={plan.accumulation}, as schedules count updates. Received: "
+            f"accumulation={plan.accumulation}, as {counts} count updates. Received: "
             f"gradient_accumulation_steps={window!r}. Make the two agree."
         )
 

@@ -8,12 +8,27 @@ from typing import Any
 import keras
 
 from nadam_suite.backends import get_backend
-from nadam_suite.backends.slot import HALF_PRECISION, Slot, State, compute_dtype, dtype_of
+from nadam_suite.backends.slot import (
+    HALF_PRECISION,
+    Running,
+    Slot,
+    State,
+    compute_dtype,
+    dtype_of,
+)
 from nadam_suite.optimizers.hyperparameters import is_constant
 from nadam_suite.optimizers.monitor import MONITORED
 from nadam_suite.optimizers.parameter_rules import ParameterRule, explain
 
-__all__ = ["Layout", "moment_dtype", "needs_master", "state_dtype"]
+__all__ = ["Layout", "average_key", "moment_dtype", "needs_master", "state_dtype"]
+
+
+def average_key(name: str, what: Any) -> str:
+    """Return under which key a state keeps the count of an average, or a variable's value of it.
+
+    The average of `use_ema=True` has the keys that it had when it was the only one.
+    """
+    return f"average_{what}" if name == "ema" else f"average:{name}_{what}"
 
 
 def moment_dtype(dtype: str, slot_dtype: str | None) -> str:
@@ -93,22 +108,54 @@ class Layout:
         state.monitor = optimizer.add_variable(
             shape=(len(MONITORED),), dtype="float32", initializer="zeros", name="monitor"
         )
-        if optimizer.use_ema:
-            state.average_count = optimizer.add_variable(
-                shape=(), dtype="int", name="average_count"
-            )
-            self._attach("average", optimizer._model_variables_moving_average)
-            self.start_averages()
+        for name, rule in optimizer.average_rules.items():
+            self._add_average(optimizer, name, rule)
+        self.start_averages()
 
-    def start_averages(self) -> None:
-        """Set every average to its variable's value."""
-        for slot in self.slots:
-            if slot.average is not None:
-                slot.average.assign(get_backend().copy(slot.weight()))
+    def _add_average(self, optimizer: Any, name: str, rule: Any) -> None:
+        """Create the variables of one running average, in float32 whatever the weights' type."""
+        first = not self.state.averages
+        count = optimizer.add_variable(shape=(), dtype="int", name=average_key(name, "count"))
+        self.state.averages = (*self.state.averages, Running(name, rule, count))
+        variables = [slot.variable for slot in self.slots]
 
-    def averages_exist(self) -> bool:
-        """Return whether an update has entered the averages."""
-        return int(keras.ops.convert_to_numpy(self.state.average_count)) > 0
+        def create(kind: str) -> list[Any]:
+            return optimizer.add_optimizer_variables(variables, kind)
+
+        # Where stock callbacks look for it; the stock build has created it.
+        stock = optimizer.use_ema and first
+        averages = optimizer._model_variables_moving_average if stock else create(f"average_{name}")
+        copies = [create(f"average_{name}_{number}") for number in range(rule.copies)]
+        for index, slot in enumerate(self.slots):
+            if averages[index] is not None:
+                slot.averages = (*slot.averages, averages[index])
+                slot.copies = (*slot.copies, tuple(each[index] for each in copies))
+
+    def start_averages(self, positions: Iterable[int] | None = None) -> None:
+        """Set averages to the weights, and their counts to zero; all of them by default."""
+        running = self.state.averages
+        for position in range(len(running)) if positions is None else positions:
+            running[position].count.assign(0)
+            for slot in self.slots:
+                if slot.averages:
+                    slot.averages[position].assign(get_backend().unshared(slot.weight()))
+
+    def average_position(self, name: str) -> int:
+        """Return the position of a running average."""
+        return [running.name for running in self.state.averages].index(name)
+
+    def has_begun(self, position: int) -> bool:
+        """Return whether weights have entered a running average."""
+        return int(keras.ops.convert_to_numpy(self.state.averages[position].count)) > 0
+
+    def average_pairs(self, position: int) -> list[tuple[Slot, Any]]:
+        """Return every averaged slot with its average; one that has not begun is the weight."""
+        begun = self.has_begun(position)
+        return [
+            (s, keras.ops.convert_to_tensor(s.averages[position]) if begun else s.weight())
+            for s in self.slots
+            if s.averages
+        ]
 
     def select(self, keys: Iterable[Any]) -> list[Slot]:
         """Return the slots of some variables."""

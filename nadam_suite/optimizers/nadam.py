@@ -13,6 +13,7 @@ import numpy as np
 from nadam_suite.backends import as_written, get_backend
 from nadam_suite.backends.slot import dtype_of, path_of
 from nadam_suite.optimizers import hyperparameters, settings
+from nadam_suite.optimizers.averages import Averages
 from nadam_suite.optimizers.layout import Layout, state_dtype
 from nadam_suite.optimizers.parameter_rules import (
     ParameterRow,
@@ -24,12 +25,13 @@ from nadam_suite.optimizers.rate import LearningRate
 from nadam_suite.optimizers.restore import check_weights, replaced, restore_state
 from nadam_suite.optimizers.state import read_store, saved_state
 from nadam_suite.optimizers.step import take_step
+from nadam_suite.optimizers.subset import Subset
 
 __all__ = ["Nadam"]
 
 
 @keras.saving.register_keras_serializable(package="nadam_suite")
-class Nadam(LearningRate, keras.optimizers.Nadam):
+class Nadam(Averages, LearningRate, Subset, keras.optimizers.Nadam):
     """Nadam: Adam with Nesterov momentum.
 
     Follows `keras.optimizers.Nadam` step for step with its default arguments. Where the stock
@@ -78,6 +80,9 @@ class Nadam(LearningRate, keras.optimizers.Nadam):
             ("independent" of the peak) or `1 - r * learning_rate * w` ("corrected", as in AdamC).
         max_learning_rate: Highest learning rate of the training, > 0. Defaults to the number that
             was typed, or what a schedule of `nadam_suite` says. Not with mode "lr".
+        averaging: An average of `nadam_suite.averaging`, a dict of averages by name, or None. They
+            are float32 variables that each real update brings up to date; the weights are never
+            overwritten by themselves. Not together with `use_ema`.
 
     Raises:
         ArgumentError: An argument lies out of its range.
@@ -122,6 +127,7 @@ class Nadam(LearningRate, keras.optimizers.Nadam):
         slot_dtype: str | None = None,
         weight_decay_mode: str = "lr",
         max_learning_rate: float | None = None,
+        averaging: Any = None,
     ) -> None:
         typed = dict(locals())
         values = settings.checked({argument: typed[argument] for argument in _ARGUMENTS})
@@ -131,6 +137,7 @@ class Nadam(LearningRate, keras.optimizers.Nadam):
         super().__init__(learning_rate=rate if callable(rate) else lambda: 0.0, **values)
         for argument, value in extras.items():
             setattr(self, argument, value)
+        self.average_rules = settings.average_rules(self)
         self.monitored: bool | str = False  # see `nadam_suite.optimizers.monitor.last_update`
         self._typed_rate: float | None = None
         self._note_highest(rate)
@@ -231,13 +238,14 @@ class Nadam(LearningRate, keras.optimizers.Nadam):
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Overwrite variables by their averages, as `fit()` does after its last epoch.
 
-        Nothing happens without averages, or before the first update: there is no average yet.
+        Nothing happens without `use_ema`, before the first update (there is no average yet), and
+        where a callback has taken over (`finalizes` is False).
         """
-        if not self.use_ema or not self.built or not self._layout.averages_exist():
+        if not (self.use_ema and self.finalizes and self.built and self._layout.has_begun(0)):
             return
         for slot in self._layout.select(self._var_key(variable) for variable in var_list):
-            if slot.average is not None:
-                slot.write(get_backend().copy(slot.average))
+            if slot.averages:
+                slot.write(get_backend().copy(slot.averages[0]))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON data, as they were typed.
@@ -249,6 +257,7 @@ class Nadam(LearningRate, keras.optimizers.Nadam):
         for name in hyperparameters.RANGES:
             config[name] = hyperparameters.serialize(name, config[name])
         config["parameter_rules"] = [rule.get_config() for rule in self.parameter_rules]
+        config["averaging"] = settings.serialized_averaging(self.averaging)
         return config
 
     @classmethod
@@ -325,5 +334,6 @@ _EXTRAS = (
     "slot_dtype",
     "weight_decay_mode",
     "max_learning_rate",
+    "averaging",
 )
 _FIXED = frozenset(_ARGUMENTS) - {"name", "learning_rate"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +14,11 @@ from nadam_suite.backends.slot import path_of
 from nadam_suite.errors import NadamSuiteWarning, StateError
 from nadam_suite.optimizers.hyperparameters import is_constant
 from nadam_suite.optimizers.state import (
+    COMPANION,
+    SHOWN_KEY,
     WINDOW_KEY,
     StockLayout,
+    average_state,
     named_state,
     saved_state,
     u_product_after,
@@ -42,11 +46,15 @@ def restore_state(optimizer: Any, state: Mapping[str, np.ndarray]) -> None:
             [tuple(slot.variable.shape) for slot in slots], [slot.overwrite for slot in slots]
         )
         window = optimizer.gradient_accumulation_steps or 1
-        state = layout.decode(state, wants_average=optimizer.use_ema, window=window)
+        wants_average = "ema" in optimizer.average_names
+        state = layout.decode(state, wants_average=wants_average, window=window)
     state = dict(state)
+    shown = _taken_shown(state)
+    companions = {k: state.pop(k) for k in list(state) if k.startswith(COMPANION)}
     _convert_iteration(optimizer, state)
     _complete_products(optimizer, state)
-    messages = [_reconcile_averages(optimizer, state), _reconcile_scale(optimizer, state)]
+    new, *messages = _reconcile_averages(optimizer, state)
+    messages.append(_reconcile_scale(optimizer, state))
     _check(optimizer, own, state)
 
     def assign() -> None:
@@ -56,16 +64,21 @@ def restore_state(optimizer: Any, state: Mapping[str, np.ndarray]) -> None:
             elif name.startswith("accumulator"):
                 variable.assign(np.zeros(variable.shape))
 
+        optimizer._layout.start_averages(new)
+
     get_backend().eagerly(assign, [slot.variable for slot in slots])
-    if optimizer.use_ema and not any(_is_average(name) for name in state):
-        optimizer._layout.start_averages()
+    optimizer.restore_shown(*shown)
+    optimizer.companions = {key.removeprefix(COMPANION): a for key, a in companions.items()}
     for message in (*messages, _dropped_window(own, state)):
         if message:
             warnings.warn(message, NadamSuiteWarning, stacklevel=4)
 
 
-def _is_average(name: str) -> bool:
-    return name.startswith("average_") and name != "average_count"
+def _taken_shown(state: dict[str, np.ndarray]) -> tuple[str | None, dict[int, np.ndarray]]:
+    """Take out which average the model had when it was saved, and its raw weights."""
+    name = state.pop(SHOWN_KEY, None)
+    raw = {int(key[4:]): state.pop(key) for key in list(state) if key.startswith("raw_")}
+    return (None if name is None else name.tobytes().decode()), raw
 
 
 def replaced(optimizer: Any, arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
@@ -136,26 +149,46 @@ def _complete_products(optimizer: Any, state: dict[str, np.ndarray]) -> None:
         state.pop("learning_rate")
 
 
-def _reconcile_averages(optimizer: Any, state: dict[str, np.ndarray]) -> str | None:
-    """Start averages that the state lacks, drop those that the optimizer does not keep."""
-    saved = [name for name in state if _is_average(name)]
-    if optimizer.use_ema and saved:
-        state.setdefault("average_count", np.asarray(_updates(optimizer, state)))
-        return None
-    if optimizer.use_ema:
-        state["average_count"] = np.asarray(0)
-        return (
-            f"The saved state of optimizer {optimizer.name!r} has no averages; they start from "
-            "the weights now. Moments and counters are kept."
-        )
-    for name in [*saved, "average_count"]:
-        state.pop(name, None)
-    if not saved:
-        return None
-    return (
-        f"The saved state of optimizer {optimizer.name!r} has averages of the weights, which are "
-        "dropped because use_ema=False. Set use_ema=True to keep them."
+def _reconcile_averages(
+    optimizer: Any, state: dict[str, np.ndarray]
+) -> tuple[list[int], str | None, str | None]:
+    """Find the averages that the state lacks, and drop those that the optimizer does not keep.
+
+    Returns:
+        Positions of the averages that must begin anew, and two messages.
+    """
+    new, started, known = [], [], set()
+    for position, name in enumerate(optimizer.average_names):
+        count, *values = [key for key, _ in average_state(optimizer, position)]
+        known |= {count, *values}
+        if all(value in state for value in values):
+            state.setdefault(count, np.asarray(_updates(optimizer, state)))
+        else:
+            new.append(position)
+            started.append(name)
+            for key in (count, *values):
+                state.pop(key, None)
+    dropped = [key for key in state if key.startswith("average") and key not in known]
+    for key in dropped:
+        state.pop(key)
+    names = sorted({_name_of(key) for key in dropped})
+    subject = f"The saved state of optimizer {optimizer.name!r} has"
+    begin = (
+        f"{subject} no averages {', '.join(started)}, which start from the weights now. Moments "
+        "and counters are kept."
     )
+    drop = (
+        f"{subject} averages of the weights, {', '.join(names)}, which are dropped because the "
+        "optimizer does not keep them. Set `averaging` or `use_ema` as it was to keep them."
+    )
+    return new, begin if started else None, drop if dropped else None
+
+
+def _name_of(key: str) -> str:
+    """Return the name of the average that a key of a state belongs to."""
+    if key.startswith("average_"):
+        return "ema"
+    return re.sub(r"_(count|(copy_\d+_)?\d+)$", "", key.removeprefix("average:"))
 
 
 def _reconcile_scale(optimizer: Any, state: dict[str, np.ndarray]) -> str | None:

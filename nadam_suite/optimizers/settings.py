@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import keras
 
+from nadam_suite.averaging import EMA, named_rules
+from nadam_suite.averaging.named import checked_averaging
 from nadam_suite.backends.slot import path_of
 from nadam_suite.errors import ArgumentError, ArgumentTypeError, SettingError
 from nadam_suite.optimizers.arguments import (
@@ -21,12 +24,14 @@ from nadam_suite.optimizers.hyperparameters import RANGES, normalize
 from nadam_suite.optimizers.parameter_rules import as_rules
 
 __all__ = [
+    "average_rules",
     "checked",
     "current_arguments",
     "guard",
     "matched",
     "refuse_late_exclusion",
     "refuse_other_kind",
+    "serialized_averaging",
 ]
 
 _SLOT_DTYPES = (None, "float32", "bfloat16", "float16")
@@ -60,8 +65,10 @@ def checked(values: dict[str, Any]) -> dict[str, Any]:
     result["weight_decay_mode"] = check_choice(
         "weight_decay_mode", values["weight_decay_mode"], ("lr", "independent", "corrected")
     )
+    result["averaging"] = checked_averaging(deserialized_averaging(values["averaging"]))
     _check_name(values["name"])
     _check_clipping(result)
+    _check_one_kind_of_averages(result)
     return result
 
 
@@ -81,6 +88,39 @@ def _check_clipping(values: dict[str, Any]) -> None:
             "Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. "
             f"Received: {', '.join(f'{k}={v}' for k, v in given.items())}. Set the others to None."
         )
+
+
+def _check_one_kind_of_averages(values: dict[str, Any]) -> None:
+    if values["use_ema"] and values["averaging"] is not None:
+        raise ArgumentError(
+            "Only one of `use_ema` and `averaging` can be set. Received: use_ema=True, "
+            f"averaging={values['averaging']!r}. Set use_ema=False; averaging=EMA(momentum="
+            f"{values['ema_momentum']}, warmup=None) is its average."
+        )
+
+
+def average_rules(optimizer: Any) -> Mapping[str, Any]:
+    """Return the rule of each running average; not as a dict, which Keras would track."""
+    averaging = optimizer.averaging
+    if optimizer.use_ema:
+        averaging = EMA(optimizer.ema_momentum, warmup=None)
+    return types.MappingProxyType(named_rules(averaging))
+
+
+def serialized_averaging(averaging: Any) -> Any:
+    """Return the argument `averaging` as JSON data."""
+    if isinstance(averaging, Mapping):
+        return {name: serialized_averaging(average) for name, average in averaging.items()}
+    return None if averaging is None else keras.saving.serialize_keras_object(averaging)
+
+
+def deserialized_averaging(averaging: Any) -> Any:
+    """Return the argument `averaging` from JSON data; objects are left as they are."""
+    if isinstance(averaging, Mapping) and "class_name" in averaging and "config" in averaging:
+        return keras.saving.deserialize_keras_object(dict(averaging))
+    if isinstance(averaging, Mapping):
+        return {name: deserialized_averaging(average) for name, average in averaging.items()}
+    return averaging
 
 
 def current_arguments(optimizer: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -14,10 +14,14 @@ import keras
 import numpy as np
 
 from nadam_suite.errors import StateError
+from nadam_suite.optimizers.layout import average_key
 
 __all__ = [
+    "COMPANION",
+    "SHOWN_KEY",
     "WINDOW_KEY",
     "StockLayout",
+    "average_state",
     "named_state",
     "read_store",
     "saved_state",
@@ -25,7 +29,9 @@ __all__ = [
 ]
 
 WINDOW_KEY = "gradient_accumulation_steps"
-_PER_VARIABLE = ("momentum", "velocity", "accumulator", "average", "master")
+SHOWN_KEY = "shown_average"
+COMPANION = "companion:"
+_PER_VARIABLE = ("momentum", "velocity", "accumulator", "master")
 
 
 def named_state(optimizer: Any) -> Iterator[tuple[str, Any]]:
@@ -34,13 +40,26 @@ def named_state(optimizer: Any) -> Iterator[tuple[str, Any]]:
     yield "iteration", state.iterations
     if isinstance(optimizer._learning_rate, keras.Variable):
         yield "learning_rate", optimizer._learning_rate
-    for name in ("u_product", "beta_2_product", "average_count", "learning_rate_scale"):
+    for name in ("u_product", "beta_2_product", "learning_rate_scale"):
         if (variable := getattr(state, name)) is not None:
             yield name, variable
     for slot in optimizer._layout.slots:
         for kind in _PER_VARIABLE:
             if (variable := getattr(slot, kind)) is not None:
                 yield f"{kind}_{slot.index}", variable
+    for position in range(len(state.averages)):
+        yield from average_state(optimizer, position)
+
+
+def average_state(optimizer: Any, position: int) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the variable of everything that belongs to a running average."""
+    running = optimizer._layout.state.averages[position]
+    yield average_key(running.name, "count"), running.count
+    for slot in optimizer._layout.slots:
+        if slot.averages:
+            yield average_key(running.name, slot.index), slot.averages[position]
+            for number, copy in enumerate(slot.copies[position]):
+                yield average_key(running.name, f"copy_{number}_{slot.index}"), copy
 
 
 def saved_state(optimizer: Any) -> dict[str, np.ndarray]:
@@ -50,7 +69,11 @@ def saved_state(optimizer: Any) -> dict[str, np.ndarray]:
         for name, variable in named_state(optimizer)
     }
     state[WINDOW_KEY] = np.asarray(optimizer.gradient_accumulation_steps or 1)
-    return state
+    if (shown := optimizer._shown) is not None:
+        state[SHOWN_KEY] = np.frombuffer(shown.name.encode(), np.uint8)
+        for index, value in shown.raw.items():
+            state[f"raw_{index}"] = np.asarray(keras.ops.convert_to_numpy(value))
+    return state | {COMPANION + name: array for name, array in optimizer.companions.items()}
 
 
 def read_store(store: Any) -> dict[str, np.ndarray]:

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 
 from nadam_suite.backends import Backend, get_backend
-from nadam_suite.backends.slot import Slot, State, dtype_of
+from nadam_suite.backends.slot import Running, Slot, State, dtype_of
+from nadam_suite.optimizers.averages import overwrite, take_in
 from nadam_suite.optimizers.hyperparameters import current_value, is_constant
 from nadam_suite.optimizers.monitor import record
 from nadam_suite.optimizers.rule import (
@@ -20,6 +21,7 @@ from nadam_suite.optimizers.rule import (
     power_complement,
     weight_decay,
 )
+from nadam_suite.optimizers.subset import still_slots
 
 __all__ = ["schedule_counter", "take_step"]
 
@@ -164,8 +166,8 @@ class Step:
             if not slot.overwrite
         ]
         self._update_weights([*trained, *self._left_over()])
-        if self.optimizer.use_ema:
-            self._update_averages()
+        for position, running in enumerate(self.state.averages):
+            self._average(position, running)
         if self.window > 1:
             for slot in self.state.slots:
                 accumulated = keras.ops.convert_to_tensor(slot.accumulator)
@@ -280,22 +282,27 @@ class Step:
             return [g * keras.ops.cast(factor, g.dtype) for g in gradients]
         return gradients
 
-    def _update_averages(self) -> None:
-        """Average every variable once per real update, and overwrite it where that is asked for."""
-        opt, backend = self.optimizer, self.backend
-        is_first = backend.counter(self.state.average_count) == 0
-        for slot in self.state.slots:
-            if slot.average is None:
-                continue
-            weight = slot.weight()
-            average = keras.ops.convert_to_tensor(slot.average)
-            average = average + (weight - average) * (1.0 - opt.ema_momentum)
-            average = backend.select(is_first, weight, average)
-            slot.average.assign(average)
-            if opt.ema_overwrite_frequency is not None and not slot.frozen:
-                due = self.update_number % opt.ema_overwrite_frequency == 0
-                slot.write(backend.select(due, average, weight))
-        self.state.average_count.assign_add(1)
+    def _average(self, position: int, running: Running) -> None:
+        """Let a running average take the weights in, if this update is one of its times."""
+        rule, still = running.rule, still_slots(self.optimizer)
+
+        def take() -> None:
+            take_in(self.state, position, still)
+
+        if rule.always:
+            take()
+        else:
+            since = self.update_number - rule.start
+            due = self.backend.both(since > 0, since % rule.update_every == 0)
+            touched = list(self.state.of_average(position))
+            self.backend.conditional(due, take, _nothing, touched)
+        frequency = self.optimizer.ema_overwrite_frequency
+        if position == 0 and frequency is not None:
+            overwrite(self.state, self.update_number % frequency == 0, still)
+
+
+def _nothing() -> None:
+    """Leave everything as it is."""
 
 
 def _merge(slot: Slot, gradient: Any) -> Any:

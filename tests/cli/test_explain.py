@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from nadam_suite.averaging.power import exponent
 from nadam_suite.config import NadamConfig, load_config
 from nadam_suite.experiment import find_part, recipe_path
+from nadam_suite.experiment.average_rows import average_rows
 from nadam_suite.experiment.explanation import describe_optimizer, explain_config
 from nadam_suite.experiment.preview import preview
+from nadam_suite.schedules import TrainingPlan
 from tests.cli.running import run
 
 pytestmark = pytest.mark.once
@@ -155,6 +158,57 @@ def test_the_optimizer_in_one_line():
         "weight_decay=joined(parts=[constant(peak=0.1), linear(peak=0.1)], boundaries=[10]), "
         "gradient_accumulation_steps=4)"
     )
+
+
+def test_averages_have_a_row_each(capsys):
+    """Name, kind, start, interval, how often, length and how far it looks back, in updates."""
+    averages = (
+        "optimizer.use_ema=false",
+        "optimizer.averaging.fast.momentum=0.5",
+        "optimizer.averaging.tail.kind=swa",
+        "optimizer.averaging.last={kind='window', k=3, every=1}",
+        "optimizer.averaging.p={kind='power_ema', sigma_rel=0.1}",
+    )
+    outcome = run(capsys, "explain", "digits", *averages, "epochs=4", *KNOWN)
+    found = cells(outcome)
+    assert found["fast"] == ["fast", "ema", "0", "1", "80", "half-life", "1", "1"]
+    assert found["tail"] == ["tail", "swa", "60", "20", "1", "all", "alike", "0"]
+    assert found["last"] == ["last", "window", "0", "1", "80", "the", "last", "3", "1"]
+    assert found["p_0.1"][:7] == ["p_0.1", "power_ema", "0", "1", "80", "sigma_rel", "0.1"]
+    table = json.loads(run(capsys, "explain", "digits", *averages, "--json", *KNOWN).output)
+    assert [row["name"] for row in table["averages"]] == ["fast", "tail", "last", "p_0.1"]
+    assert [row["copies"] for row in table["averages"]] == [1, 1, 4, 1]
+    # The mean age of a power function average is T / (gamma + 2), but for the first few updates.
+    gamma = exponent(0.1)
+    age = table["averages"][3]["mean_age"]
+    assert age == pytest.approx(600 / (gamma + 2), rel=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("averaging", "half_life", "shown"),
+    [
+        ({"momentum": 0.999, "warmup": None}, 692.8, "half-life 693"),
+        ({"half_life": 7}, 7.0, "half-life 7"),
+        ({"momentum": 1.0, "warmup": None}, None, "all alike"),
+        ({"momentum": 0.0}, 0.0, "half-life 0"),
+    ],
+)
+def test_half_lives_follow_from_momentums(averaging, half_life, shown):
+    """The extreme ones included: an average that loses nothing, and one that keeps nothing."""
+    (row,) = average_rows(NadamConfig(averaging=averaging), TrainingPlan(10, 1))
+    assert row.half_life == (half_life if half_life is None else pytest.approx(half_life, 1e-3))
+    assert row.describe() == shown
+    (stock,) = average_rows(NadamConfig(use_ema=True), TrainingPlan(10, 1))
+    assert (stock.name, stock.half_life) == ("ema", pytest.approx(68.97, 1e-3))
+
+
+def test_averages_in_the_line():
+    """One alone, and several by name."""
+    one = NadamConfig(averaging={"half_life": "2ep", "warmup": None})
+    assert describe_optimizer(one) == "Nadam(averaging=ema(half_life='2ep', warmup=None))"
+    two = NadamConfig(averaging={"a": "ema", "b": {"kind": "power_ema", "sigma_rel": 0.1}})
+    line = "Nadam(averaging={a: ema(), b: power_ema(sigma_rel=[0.1])})"
+    assert describe_optimizer(two) == line
 
 
 def test_precision_is_that_of_the_config(capsys):

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from nadam_suite.config import NadamConfig, ScheduleConfig, TrainConfig
+from nadam_suite.config import AveragingConfig, NadamConfig, ScheduleConfig, TrainConfig
 from nadam_suite.schedules import parse_duration
 
 POSITIVE = st.floats(min_value=5e-324, max_value=1e300)
@@ -163,10 +163,42 @@ MODE = st.just({}) | st.fixed_dictionaries(
 )
 
 
+def averages(length):
+    """Tables of averages whose durations are drawn from `length`."""
+    number = st.floats(1e-3, 1e300)
+    by_momentum = {"momentum": st.none() | st.floats(0.0, 1.0)}
+    by_length = {"half_life": number | length}
+    ema = {"warmup": st.sampled_from(["inverse", "power", None]), "start": length}
+    ema |= {"update_every": length, "kind": st.just("ema")}
+    width = st.integers(1, 280).map(lambda number: number / 1000.0)
+    widths = width.map(lambda w: [w]) | st.lists(width, min_size=1, max_size=3, unique=True)
+    power = {"sigma_rel": widths, "update_every": length}
+    window = {"k": st.integers(1, 99), "kind": st.just("window")}
+    return st.one_of(
+        st.fixed_dictionaries({}, optional={**by_momentum, **ema}),
+        st.fixed_dictionaries({}, optional={**by_length, **ema}),
+        st.fixed_dictionaries({"kind": st.just("power_ema")}, optional=power),
+        st.fixed_dictionaries({"kind": st.just("swa"), "start": length, "every": length}),
+        st.fixed_dictionaries({**window, "every": length}, optional={"start": length}),
+    )
+
+
+def averaging(length):
+    """Tables of an optimizer that keeps no average, one, or several by name."""
+    one = averages(length)
+    # Names that end alike could come to the same name with the width of a power average.
+    name = st.from_regex(r"[^/:\s._<>]{1,8}", fullmatch=True).filter(lambda name: name != "kind")
+    name = name.filter(lambda name: name not in AveragingConfig.model_fields)
+    several = st.dictionaries(name, one.filter(bool), min_size=1, max_size=3)
+    keys = {"use_ema": st.just(False), "averaging": st.none() | one | several}
+    return st.just({}) | st.fixed_dictionaries(keys)
+
+
 def optimizer_tables(
     rate: st.SearchStrategy[Any],
     decay: st.SearchStrategy[Any] = PEAKED,
     momentum: st.SearchStrategy[Any] = MOMENTUM,
+    average: st.SearchStrategy[Any] = LENGTH,
 ) -> st.SearchStrategy[dict[str, Any]]:
     """Tables of optimizers, any key set or left out."""
     others = st.fixed_dictionaries(
@@ -189,7 +221,8 @@ def optimizer_tables(
             "slot_dtype": st.sampled_from([None, "float32", "bfloat16", "float16"]),
         },
     )
-    return st.tuples(others, CLIP, MODE).map(lambda tables: tables[0] | tables[1] | tables[2])
+    tables = st.tuples(others, CLIP, MODE, averaging(average))
+    return tables.map(lambda parts: parts[0] | parts[1] | parts[2] | parts[3])
 
 
 OPTIMIZER_TABLES = optimizer_tables(NUMBER | PEAKED)
@@ -197,7 +230,10 @@ NADAM_CONFIGS = OPTIMIZER_TABLES.map(NadamConfig.from_dict)
 # A float32 variable holds a constant rate, so that larger numbers are no rates.
 RESOLVED = schedules(FOR_RATES, resolved=True)
 RESOLVED_CONFIGS = optimizer_tables(
-    st.floats(0.0, 1e30) | RESOLVED, RESOLVED, schedules(FOR_MOMENTUM, 0.99, resolved=True)
+    st.floats(0.0, 1e30) | RESOLVED,
+    RESOLVED,
+    schedules(FOR_MOMENTUM, 0.99, resolved=True),
+    st.integers(1, 10**6),
 ).map(NadamConfig.from_dict)
 
 JSON = st.recursive(

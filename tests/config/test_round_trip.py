@@ -40,6 +40,8 @@ def assert_holds(found, typed):
         if key == "parts":
             for part, own in zip(found[key], value, strict=True):
                 assert_holds(part, own)
+        elif isinstance(value, dict):
+            assert_holds(found[key], value)
         else:
             assert found.get(key) == value
 
@@ -89,9 +91,10 @@ def test_what_was_typed_is_in_the_config(table):
     assert table == typed
     for key in table.keys() - {"optimizer", "schedule", "callbacks", "distribution"}:
         assert found[key] == typed[key]
-    for key in typed["optimizer"].keys() - {"parameter_rules", "weight_decay", "beta_1"}:
+    tables = {"weight_decay", "beta_1", "averaging"}
+    for key in typed["optimizer"].keys() - {"parameter_rules", *tables}:
         assert found["optimizer"][key] == typed["optimizer"][key]
-    for key in {"weight_decay", "beta_1"} & typed["optimizer"].keys():
+    for key in tables & typed["optimizer"].keys():
         assert_holds(found["optimizer"][key], typed["optimizer"][key])
     assert_holds(found["schedule"], typed.get("schedule"))
     for key, value in typed.get("distribution", {}).items():

@@ -19,9 +19,16 @@ ROWS += ["D01", "D02", "D03", "D05", "D09", "D11", "D15", "D27", "D30", "D38", "
 ROWS += [f"K{n}" for n in (28, 29, 35, 36)]
 ROWS += ["D50", "D51", "D52", "D58", "D59", "D62", "D63"]
 
+# The rows about averages.
+ROWS += [f"K{n}" for n in (*range(11, 16), 17, 18, 20)]
+ROWS += ["D04", "D19", "D20", "D22", "D23", "D28", "D65", "D67"]
 
 # What several replicas do; R1 is what stock Keras gets right there.
 ROWS += ["K1", "K2", "K3", "K4", "K5", "D07", "D33", "D34", "D45", "D66"]
+
+
+# Rows about averages whose cells are tried on several replicas too.
+REPLICATED = ["K11", "K12", "K13", "K14", "K16", "K17", "K18", "K20", "D04", "D19", "D23"]
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -30,6 +37,15 @@ def test_every_row_has_a_cell_that_stock_breaks(row):
     cells = [cell for cell in CELLS if cell.row == row]
     assert cells, f"{row} has no cell"
     assert any(set(cell.backends) - set(cell.stock_holds_on) for cell in cells)
+
+
+@pytest.mark.parametrize("row", REPLICATED)
+def test_averages_are_tried_on_replicas(row):
+    """The cell of several replicas has the promise of one device, and runs on both backends."""
+    (cell,) = [cell for cell in CELLS if cell.id == f"{row}/replicas"]
+    assert cell.backends == ("tensorflow", "jax")
+    assert cell.title in [other.title for other in CELLS if other.row == row and other != cell]
+    assert set(cell.backends) - set(cell.stock_holds_on)
 
 
 def test_ids_are_unique_and_well_formed():
@@ -52,7 +68,8 @@ def test_cells_are_told_in_plain_words():
 
 def test_no_probe_is_left_out_of_the_table():
     """Each module of probes gives all its cells to the table."""
-    names = [info.name for info in pkgutil.iter_modules(probes.__path__) if info.name != "harness"]
+    shared = ("averaged", "harness")
+    names = [info.name for info in pkgutil.iter_modules(probes.__path__) if info.name not in shared]
     modules = [importlib.import_module(f"nadam_suite.doctor.probes.{name}") for name in names]
     assert len(modules) > 5
     assert sorted(cell.id for module in modules for cell in module.CELLS) == sorted(

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from nadam_suite import Nadam, ParameterRule, no_decay
+from nadam_suite.averaging import EMA, SWA, PowerEMA, Window
 
 BATCHES, BATCH = 50, 16
 SETUPS = ("one", "data-2", "data-4", "model-2x2")
@@ -33,6 +34,12 @@ TOGETHER: dict[str, Any] = {
     "momentum_decay": 0.004,
     "parameter_rules": RULES,
     "schedule_step": "update",
+}
+AVERAGING = {
+    "ema": EMA(half_life=5, start=2, update_every=2),
+    "power": PowerEMA((0.05, 0.1)),
+    "swa": SWA(10, every=3),
+    "window": Window(2, every=4),
 }
 EXACT = {**TOGETHER, "global_clipnorm": 1.5}
 
@@ -61,6 +68,7 @@ SCENARIOS = {
     "clipvalue": Scenario({"clipvalue": 50.0}),
     "decay-rules": Scenario({"weight_decay": 0.1, "parameter_rules": RULES}),
     "averages": Scenario({"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 4}),
+    "averaging": Scenario({"averaging": AVERAGING, "gradient_accumulation_steps": 2}),
     "schedule": Scenario({"learning_rate": COSINE, "beta_1": 0.8}),
     "callable": Scenario({"learning_rate": lambda: 0.015, "beta_2": lambda: 0.99}),
     "loss_scale_factor": Scenario({"loss_scale_factor": 64.0}),

@@ -21,6 +21,11 @@ def network() -> Task:
     return Task(keras.Sequential([keras.Input((1,)), *layers]), "mse", ("mae",))
 
 
+def normalized() -> Task:
+    layers = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(1)]
+    return Task(keras.Sequential([keras.Input((1,)), *layers]), "mse", ("mae",))
+
+
 def points(validate: bool = True) -> Splits:
     x = np.linspace(0.0, 1.0, 32, dtype="float32")[:, None]
 
@@ -30,6 +35,11 @@ def points(validate: bool = True) -> Splits:
 
     validation = (x[::5], x[::5] ** 2) if validate else None
     return Splits(train=(x, x**2), validation=validation, augment=paused)
+
+
+def points_with_test() -> Splits:
+    splits = points()
+    return Splits(train=splits.train, validation=splits.validation, test=splits.validation)
 
 
 def broken() -> Splits:

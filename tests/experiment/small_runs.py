@@ -17,7 +17,7 @@ def config(epochs, schedule=WSD, optimizer=None, **changes):
     """A training of epochs of 12, 12 and 8 examples, with dropout and averages."""
     options = {"learning_rate": 0.05, "weight_decay": 0.1, "use_ema": True}
     return TrainConfig(
-        model=f"{OWN}:network",
+        model=changes.pop("model", f"{OWN}:network"),
         data=f"{OWN}:points",
         epochs=epochs,
         batch_size=12,

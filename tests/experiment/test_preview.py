@@ -179,3 +179,32 @@ def test_one_line_tells_length_and_relative_durations():
     )
     line = preview(config, examples=128).describe()
     assert line == "2 epochs of 4 steps: 8 in all, 4 updates; schedule.warmup=25% is 2 steps"
+
+
+def test_averages_are_told_in_real_updates():
+    """Durations in batches, as of schedules; name, length, start and interval in the line."""
+    config = digits(
+        "optimizer.use_ema=false",
+        "optimizer.gradient_accumulation_steps=2",
+        "optimizer.averaging.fast.half_life=1ep",
+        "optimizer.averaging.tail.kind=swa",
+        "optimizer.averaging.p.kind=power_ema",
+        "epochs=4",
+    )
+    seen = preview(config, examples=640)
+    rows = [row for row in table(seen) if "averaging" in row[0]]
+    assert rows == [
+        ("optimizer.averaging.fast.half_life", "1ep", 10, 1.0),
+        ("optimizer.averaging.tail.start", "75%", 30, 3.0),
+        ("optimizer.averaging.tail.every", "1ep", 10, 1.0),
+    ]
+    line = seen.describe()
+    for text in (
+        "optimizer.averaging.tail.start=75% is 30 steps",
+        "average fast: half-life 5 updates",
+        "average tail: all alike, after 15 updates, every 5 updates",
+        "average p_0.1: sigma_rel 0.1",
+    ):
+        assert text in line
+    own = NadamConfig(averaging={"half_life": "10%"})
+    assert table(preview(own, steps=100)) == [("averaging.half_life", "10%", 10, 0.1)]

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from nadam_suite.config import load_config
+from nadam_suite.errors import ArgumentError
 from nadam_suite.experiment import find_part, list_recipes, recipe_path, run_training
 from nadam_suite.experiment.recipes import digits, text_lm
+from tests.processes import ROOT, run_python
 
 pytestmark = pytest.mark.slow  # the models of the recipes are trained
 
@@ -124,3 +126,37 @@ def test_digits_reach_the_stated_accuracy(tmp_path):
     """The whole recipe, as the README runs it."""
     result = run_training(load_config(recipe_path("digits")), output=tmp_path / "run")
     assert result.metrics["test"]["accuracy"] >= 0.98
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_labels_are_flipped_to_others_and_in_training_only(share):
+    """So many targets change, the same ones every time; none keeps its label by chance."""
+    clean, noisy = digits.data(), digits.data(flipped=share)
+    changed = clean.train[1] != noisy.train[1]
+    assert changed.sum() == round(share * len(changed))
+    assert set(np.unique(noisy.train[1])) <= set(range(10))
+    np.testing.assert_array_equal(noisy.train[1], digits.data(flipped=share).train[1])
+    for one, other in ((clean.validation, noisy.validation), (clean.test, noisy.test)):
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_of_labels_that_is_none_is_refused(share):
+    """With the value and a remedy."""
+    with pytest.raises(ArgumentError, match=f"flipped={share}. Pass 0.2"):
+        digits.data(flipped=share)
+
+
+@pytest.mark.once
+def test_averages_beat_raw_weights_on_noisy_labels():
+    """The recipe runs as it says, and each of its averages is better than the raw weights."""
+    source = ROOT / "recipes" / "noisy_labels.py"
+    code = (
+        "import runpy; sys.argv = ['noisy_labels', '--seeds', '1']\n"
+        f"runpy.run_path({str(source)!r}, run_name='__main__')"
+    )
+    lines = run_python(code, backend="jax", timeout=300).stdout.splitlines()
+    raw, *averages = map(float, lines[1].split()[1:])
+    assert len(averages) == 3
+    assert raw > 0.9
+    assert min(averages) > raw + 0.005

@@ -24,13 +24,15 @@ batch_size = 12
 [optimizer]
 learning_rate = 0.05
 weight_decay = 0.1
-use_ema = true
 gradient_accumulation_steps = 2
+[optimizer.averaging]
+half_life = 3
 [schedule]
 warmup = "10%"
 [[callbacks]]
 kind = "early_stopping"
 patience = 3
+restore_best_weights = true
 """
 
 # Runs the config and ends the process by a signal: before a batch, or at a write of a file.

@@ -193,3 +193,20 @@ def test_plot_of_gaps(tmp_path):
     rows = [{"epoch": 0, "loss": float("nan")}, {"epoch": 1, "loss": 1.0, "val_loss": 2.0}]
     plot_curves(rows, tmp_path / "curves.png", "gaps")
     assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_plot_of_averages(tmp_path, monkeypatch):
+    """Their curve and that of the raw weights are in one panel, and told apart."""
+    labels = []
+
+    def watch(figure, path):
+        labels.extend([line.get_label() for line in axis.lines] for axis in figure.axes)
+
+    monkeypatch.setattr("nadam_suite.experiment.plot.save_figure", watch)
+    row = {"epoch": 0, "loss": 1.0, "val_loss": 2.0}
+    plot_curves([row], tmp_path / "curves.png", "raw")
+    plot_curves([{**row, "val_raw_loss": 3.0}], tmp_path / "curves.png", "both")
+    assert labels == [
+        ["training", "validation"],
+        ["training", "validation, averages", "validation, raw weights"],
+    ]

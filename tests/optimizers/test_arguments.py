@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nadam_suite import Nadam, ParameterRule
+from nadam_suite.averaging import EMA, PowerEMA
 from nadam_suite.errors import ArgumentError, ArgumentTypeError, NadamSuiteError
 from nadam_suite.schedules import Linear
 from tests.optimizers.driver import make_variables
@@ -48,6 +49,10 @@ REFUSED = {
     "weight_decay_mode": (["adamw", "LR", ""], [None, 1]),
     "max_learning_rate": ([0.0, -1.0, NAN, INF, 0.1], ["1", True]),  # 0.1: mode "lr" uses none
     "parameter_rules": ([{"match": "x", "rate": 1.0}], ["bias", 3, [3]]),
+    "averaging": (
+        [{"a b": EMA()}, {"a": PowerEMA(0.1), "a_0.1": EMA()}],
+        ["ema", 0.99, {}, [EMA()]],
+    ),
 }
 CASES = [
     pytest.param(name, value, kind, id=f"{name}={value!r}"[:60])
@@ -112,7 +117,7 @@ def test_ours_only_arguments_are_keyword_only():
     """What stock Nadam does not have cannot be given by position."""
     kinds = inspect.signature(Nadam.__init__).parameters
     ours = ("momentum_decay", "parameter_rules", "schedule_step", "slot_dtype")
-    ours += ("weight_decay_mode", "max_learning_rate")
+    ours += ("weight_decay_mode", "max_learning_rate", "averaging")
     assert all(kinds[name].kind is inspect.Parameter.KEYWORD_ONLY for name in ours)
     stock = [
         n for n in inspect.signature(keras.optimizers.Nadam.__init__).parameters if n != "kwargs"

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from nadam_suite.averaging import EMA, SWA, PowerEMA, Window
 from nadam_suite.config import NadamConfig
 from nadam_suite.config.schedule_kinds import KINDS
 from nadam_suite.errors import ArgumentError, ArgumentTypeError
@@ -29,6 +30,7 @@ from nadam_suite.schedules import (
 )
 
 PLAN = TrainingPlan.from_data(1000, batch_size=50, epochs=10)
+PLAN4 = TrainingPlan.from_data(1000, batch_size=50, epochs=10, accumulation=4)
 
 
 def config_of(optimizer):
@@ -89,7 +91,36 @@ def test_every_other_argument_passes_through(make):
     }
     assert make(0.5, no_decay=False, **given).get_config() == Nadam(0.5, **given).get_config()
     left = inspect.signature(Nadam).parameters.keys() - given.keys()
-    assert left == {"learning_rate", "clipnorm", "clipvalue"}
+    assert left == {"learning_rate", "clipnorm", "clipvalue", "averaging"}
+
+
+@pytest.mark.parametrize("make", [nadam, nadamw])
+def test_averages(make):
+    """By name, as objects, or several; durations are resolved against the plan in updates."""
+    assert make(averaging="ema").averaging == EMA()
+    assert make(averaging=Window(3, every=2)).averaging == Window(3, every=2)
+    several = {"fast": EMA(half_life="2ep"), "tail": "swa", "p": "power_ema"}
+    made = make(averaging=several, plan=PLAN4, gradient_accumulation_steps=4)
+    assert dict(made.averaging) == {"fast": EMA(half_life=10), "tail": SWA(38, 5), "p": PowerEMA()}
+    assert several["fast"] == EMA(half_life="2ep")
+    again = Nadam.from_config(made.get_config()).averaging
+    assert dict(make(averaging=made.get_config()["averaging"]).averaging) == dict(again)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"averaging": "emma"}, r"'ema', 'power_ema', 'swa'.*averaging='emma'.*Window\(k=5\)"),
+        ({"averaging": {"a": "window"}}, r"averaging='window'.*Window\(k=5\)"),
+        ({"averaging": "swa"}, r"`plan`.*start='75%'.*TrainingPlan\.from_data"),
+        ({"averaging": EMA(half_life="1ep"), "plan": PLAN4}, r"accumulation=4, as averages count"),
+        ({"averaging": EMA(), "use_ema": True}, "use_ema=False"),
+    ],
+)
+def test_averages_that_cannot_be_are_refused(keywords, message):
+    """A name that is none, a duration without a plan, another window, two kinds at once."""
+    with pytest.raises(ArgumentError, match=message):
+        nadam(**keywords)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 
 from nadam_suite.doctor.cell import Cell, Observation, Subject
+from nadam_suite.doctor.probes import averaging_fit, averaging_state
 from nadam_suite.doctor.probes.harness import scratch
 
 __all__ = ["CELLS"]
@@ -128,6 +129,18 @@ def _argument(row: str, name: str, title: str, stock: tuple[str, ...] = ()) -> C
     )
 
 
+def _average(row: str, title: str, setting: str) -> Cell:
+    return Cell(
+        f"{row}/replicas",
+        title,
+        f"{setting}, on 2 replicas",
+        _trial(f"{row}/replicas", "averages"),
+        backends=("tensorflow", "jax"),
+        stock_holds_on=("jax",) if row == "K17" else (),
+        slow=True,
+    )
+
+
 _SAME = "It means on two replicas what it means on one device."
 _T = ("tensorflow",)
 
@@ -201,5 +214,13 @@ CELLS = (
         _trial("D66/outside"),
         backends=_T,
         slow=True,
+    ),
+    # Of each cell that is tried on replicas too, the promise and the setting are the same.
+    *(
+        _average(cell.row, cell.title, cell.setting)
+        for module in (averaging_fit, averaging_state)
+        for row, probe in module.REPLICATED.items()
+        for cell in module.CELLS
+        if cell.probe is probe
     ),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from nadam_suite.errors import ArgumentError
 from nadam_suite.experiment.parts import Splits, Task
 
 __all__ = ["data", "model"]
@@ -50,7 +51,7 @@ def model(width: int = 32, dropout: float = 0.3) -> Task:
     return Task(network, loss, ("accuracy",))
 
 
-def data(train_examples: int | None = None, shift: int = 1) -> Splits:
+def data(train_examples: int | None = None, shift: int = 1, flipped: float = 0.0) -> Splits:
     """Return 1,280 images to train on, 157 for validation and 360 for the test.
 
     Which image is where does not depend on the run's seed.
@@ -58,6 +59,11 @@ def data(train_examples: int | None = None, shift: int = 1) -> Splits:
     Args:
         train_examples: Train on the first so many only; None for all.
         shift: Training images are moved by up to so many pixels, at random; 0 for not at all.
+        flipped: Share of the training images, in [0, 1], that get a wrong label; the same ones in
+            every run. Validation and test keep theirs.
+
+    Raises:
+        ArgumentError: `flipped` lies out of its range.
 
     Example:
 
@@ -78,12 +84,27 @@ def data(train_examples: int | None = None, shift: int = 1) -> Splits:
         "train": slice(_TEST + _VALIDATION, None),
     }
     pairs = {name: (images[part], targets[part]) for name, part in parts.items()}
-    pairs["train"] = tuple(array[:train_examples] for array in pairs["train"])
+    images, targets = (array[:train_examples] for array in pairs["train"])
+    pairs["train"] = images, _flipped(targets, flipped)
 
     def moved(batch: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         return _shifted(batch, generator, shift)
 
     return Splits(**pairs, augment=moved if shift else None)
+
+
+def _flipped(targets: np.ndarray, share: float) -> np.ndarray:
+    """Give a share of the targets one of the nine other labels each."""
+    if not 0.0 <= share <= 1.0:
+        raise ArgumentError(
+            f"Argument `flipped` must be in [0, 1]. Received: flipped={share!r}. Pass 0.2 for "
+            "every fifth label."
+        )
+    generator = np.random.default_rng(1)
+    wrong = generator.permutation(len(targets))[: round(share * len(targets))]
+    others = targets.copy()
+    others[wrong] = (targets[wrong] + generator.integers(1, 10, len(wrong))) % 10
+    return others
 
 
 def _shifted(batch: np.ndarray, generator: np.random.Generator, most: int) -> np.ndarray:
