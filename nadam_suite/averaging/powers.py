@@ -53,7 +53,7 @@ class PowerEMA(Average):
         for width in widths:
             exponent(width)  # refuses what is no width
         self.sigma_rel = tuple(float(width) for width in widths)
-        if not widths or len(set(self.sigma_rel)) < len(self.sigma_rel):
+        if not widths or len({f"{width:g}" for width in self.sigma_rel}) < len(self.sigma_rel):
             raise ArgumentError(
                 "Argument `sigma_rel` must be different widths, at least one. Received: "
                 f"sigma_rel={sigma_rel!r}. Pass for instance (0.05, 0.1)."

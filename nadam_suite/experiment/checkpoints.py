@@ -12,14 +12,13 @@ from typing import Any
 
 import keras
 
-from nadam_suite.averaging.posthoc_files import list_snapshots
 from nadam_suite.callbacks import TrainingState
 from nadam_suite.callbacks.files import replace_file, replace_text, sync_folder
 from nadam_suite.callbacks.snapshot import read_header
 from nadam_suite.config import fingerprint
 from nadam_suite.errors import RunFolderError
 from nadam_suite.experiment.folder import CONFIG, ENVIRONMENT, RunFolder
-from nadam_suite.experiment.own_callbacks import average_files, snapshot_folder
+from nadam_suite.experiment.own_callbacks import average_files
 
 __all__ = [
     "Checkpoints",
@@ -87,28 +86,23 @@ class Checkpoints(keras.callbacks.Callback):
         copy_files(folder.path, path, names, {_ABOUT: about})
 
 
-def take_averages_back(folder: RunFolder, epoch: int, updates: int) -> None:
-    """Take away the averages that a run has saved since an epoch.
+def take_averages_back(folder: RunFolder, epoch: int) -> None:
+    """Replace the averages that a run has saved by those that it had at an epoch, if it kept them.
 
-    Those that it had saved by then come back from its checkpoint, if it kept one.
+    Snapshots stay: `AverageSnapshots` removes later ones when it has one of its own.
 
     Args:
         folder: The run's folder.
-        epoch: Number of epochs.
-        updates: Number of real updates in them.
+        epoch: Epoch of a checkpoint.
     """
-    config = folder.config()
-    snapshots = snapshot_folder(config, folder.path)
-    if snapshots is not None:
-        for snapshot in list_snapshots(snapshots):
-            if snapshot.time > updates:
-                (snapshots / snapshot.name).unlink()
     kept = folder.checkpoints / str(epoch)
-    if (kept / CONFIG).is_file():
-        before = average_files(config, kept)
-        for name in set(average_files(config, folder.path)) - set(before):
-            (folder.path / name).unlink()
-        copy_into(kept, folder.path, before)
+    if not (kept / CONFIG).is_file():
+        return
+    config = folder.config()
+    before = average_files(config, kept)
+    for name in set(average_files(config, folder.path)) - set(before):
+        (folder.path / name).unlink()
+    copy_into(kept, folder.path, before)
 
 
 def copy_into(source: Path, target: Path, names: Iterable[str]) -> None:

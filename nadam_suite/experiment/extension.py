@@ -73,7 +73,7 @@ def extend_run(
     number = len(shorter) + 1
     later = [kept for kept in kept_epochs(folder) if kept > epoch]
     _keep_results(folder, number, later)
-    _rewind(folder, epoch, latest, plan)
+    _rewind(folder, epoch, latest)
     folder.lengthen(longer)
     for kept in later:
         remove_folder(folder.checkpoints / str(kept))
@@ -162,7 +162,7 @@ def _keep_results(folder: RunFolder, number: int, later: list[int]) -> None:
     copy_files(folder.path, path, [*names, *(f"{folder.checkpoints.name}/{n}" for n in later)])
 
 
-def _rewind(folder: RunFolder, epoch: int, latest: int, plan: TrainingPlan) -> None:
+def _rewind(folder: RunFolder, epoch: int, latest: int) -> None:
     """Take the results away, and go back to the state of an epoch and its averages."""
     for name in _RESULTS:
         (folder.path / name).unlink(missing_ok=True)
@@ -172,4 +172,4 @@ def _rewind(folder: RunFolder, epoch: int, latest: int, plan: TrainingPlan) -> N
         with kept.open("rb") as file:
             path = TrainingState(folder.state).path
             replace_file(path, lambda state: shutil.copyfileobj(file, state))
-    take_averages_back(folder, epoch, epoch * plan.steps_per_epoch // plan.accumulation)
+    take_averages_back(folder, epoch)

@@ -138,6 +138,7 @@ REFUSED = [
     (EMA, {"update_every": 2.5}, "update_every"),
     (PowerEMA, {"sigma_rel": 0.3}, "sigma_rel"),
     (PowerEMA, {"sigma_rel": (0.1, 0.1)}, "sigma_rel"),
+    (PowerEMA, {"sigma_rel": (0.1, 0.10000001)}, "sigma_rel"),  # their names would be the same
     (PowerEMA, {"sigma_rel": ()}, "sigma_rel"),
     (PowerEMA, {"sigma_rel": "0.1"}, "sigma_rel"),
     (PowerEMA, {"update_every": 0}, "update_every"),

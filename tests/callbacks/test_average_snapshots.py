@@ -164,11 +164,14 @@ def test_skipped_steps_do_not_count(tmp_path):
 def test_device_is_read_when_it_must_be(tmp_path, monkeypatch):
     """Between snapshots nothing waits for the device: one read at each end of an epoch."""
     reads, number = [], module._number
+    writes, write = [], module.write_snapshot
+    monkeypatch.setattr(module, "write_snapshot", lambda *given: writes.append(1) or write(*given))
     monkeypatch.setattr(module, "_number", lambda variable: reads.append(1) or number(variable))
     fit(model_with(), AverageSnapshots(tmp_path, count=3), epochs=2, steps=60)
     # Two an epoch, one more where a snapshot is due within it, and two counts for each; the last
     # ones are described anew at the end, and before the first step.
     assert times(tmp_path) == [40, 80, 120]
+    assert len(writes) == 3
     assert len(reads) <= 2 * 2 + 2 + 3 * 2 + 2 * 2
 
 

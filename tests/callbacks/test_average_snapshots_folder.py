@@ -39,6 +39,27 @@ def test_resumed_training_has_the_same_snapshots(tmp_path):
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_snapshot_of_an_epochs_end_comes_before_its_state(tmp_path):
+    """A training killed right after an epoch's end, and resumed, has that end's snapshot."""
+    seen = []
+
+    class Last(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(times(tmp_path))
+
+    fit(model_with(), AverageSnapshots(tmp_path, every=10), Last(), epochs=2)
+    assert seen == [[10], [10, 20]]
+
+
+@pytest.mark.once
+def test_length_of_a_training_resumed_within_an_epoch(tmp_path):
+    """One that goes on within its first epoch is as long as its epochs."""
+    model = model_with()
+    fit(model, epochs=1, steps=14)
+    fit(model, AverageSnapshots(tmp_path, count=3), epochs=3, initial_epoch=1)
+    assert times(tmp_path)[:2] == [20, 30]
+
+
 @pytest.mark.once
 def test_length_of_a_resumed_training_is_that_of_the_whole(tmp_path):
     """With `initial_epoch` the epochs before count; a second `fit()` adds its own to them."""

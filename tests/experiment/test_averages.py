@@ -16,9 +16,11 @@ from nadam_suite.callbacks import TrainingState
 from nadam_suite.callbacks.snapshot import read
 from nadam_suite.config import load_config
 from nadam_suite.experiment import branch_cooldown, find_part
+from nadam_suite.experiment.checkpoints import take_averages_back
+from nadam_suite.experiment.folder import RunFolder
 from nadam_suite.experiment.own_callbacks import average_files
 from tests.experiment.comparing import assert_same
-from tests.experiment.small_runs import OWN, WSD, config, contents, no_pictures, train
+from tests.experiment.small_runs import OWN, WSD, Stop, config, contents, no_pictures, train
 
 __all__ = ["no_pictures"]  # a fixture that every test of this file uses
 
@@ -146,7 +148,11 @@ def test_a_finished_run_can_be_extended(longer, tmp_path):
     folder = tmp_path / "run"
     short = train(folder, 4, **OPTIONS)
     before = contents(folder)
-    assert train(folder, 4, resume=True, extend="2ep", **OPTIONS).resumed_from == 3
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, 4, resume=True, extend="2ep", stop=3, **OPTIONS)
+    for name in FILES:
+        assert weights(folder / name) == weights(folder / "checkpoints" / "3" / name)
+    assert train(folder, 4, resume=True, **OPTIONS).resumed_from == 3
     assert_same(folder, longer)
     assert_same_averages(folder, longer)
     times = {snapshot.time for snapshot in list_snapshots(folder / "snapshots")}
@@ -154,6 +160,7 @@ def test_a_finished_run_can_be_extended(longer, tmp_path):
     kept = contents(folder / "before-extension-1")
     assert {name: data for name, data in before.items() if "checkpoints" not in name} == kept
     assert short.average == "fast"
+    assert {name for name in FILES if (folder / "checkpoints" / "5" / name).exists()} == {*FILES}
 
 
 def test_a_finished_run_without_a_cooldown_is_extended_from_its_raw_weights(tmp_path, plain):
@@ -166,14 +173,41 @@ def test_a_finished_run_without_a_cooldown_is_extended_from_its_raw_weights(tmp_
 
 @pytest.mark.slow
 def test_a_branch_takes_averages_and_snapshots_along(tmp_path):
-    """It ends like a run that was planned to cool down there."""
+    """Those from before it begins; it ends like a run that was planned to cool down there."""
     train(tmp_path / "run", 6, checkpoint_every=1, **OPTIONS)
+    output, source = tmp_path / "branch", tmp_path / "run" / "checkpoints" / "4"
+    options = {"cooldown": "2ep", "output": output, "resume": True}
     keras.utils.clear_session(free_memory=False)
-    output = tmp_path / "branch"
-    branch_cooldown(tmp_path / "run" / "checkpoints" / "4", cooldown="2ep", output=output)
+    with pytest.raises(KeyboardInterrupt):
+        branch_cooldown(source, callbacks=[Stop(4)], **options)
+    for name in FILES:
+        assert weights(output / name) == weights(source / name)
+    assert max(snapshot.time for snapshot in list_snapshots(output / "snapshots")) == 12
+    keras.utils.clear_session(free_memory=False)
+    branch_cooldown(source, **options)
     train(tmp_path / "planned", 6, {**WSD, "cooldown": "2ep"}, **OPTIONS)
     assert_same(output, tmp_path / "planned")
     assert_same_averages(output, tmp_path / "planned")
+
+
+def test_averages_come_back_from_a_checkpoint(tmp_path):
+    """What the callback has saved since is replaced, or taken away; the rest stays."""
+    callbacks = [{"kind": "average_checkpoint", "path": "best-{epoch}.keras"}]
+    own = config(1, None, PLAIN["optimizer"], callbacks=callbacks)
+    folder = RunFolder(tmp_path / "run")
+    folder.create(own, {})
+    for name in ("best-1.keras", "best-2.keras", "best-2.ema.keras", "model.keras"):
+        (folder.path / name).write_text("new")
+    take_averages_back(folder, 3)
+    assert (folder.path / "best-2.keras").exists()
+    kept = RunFolder(folder.checkpoints / "3")
+    folder.checkpoints.mkdir()
+    kept.create(own, {})
+    for name in ("best-1.keras", "best-1.ema.keras"):
+        (kept.path / name).write_text("old")
+    take_averages_back(folder, 3)
+    found = {path.name: path.read_text() for path in folder.path.glob("*.keras")}
+    assert found == {"best-1.keras": "old", "best-1.ema.keras": "old", "model.keras": "new"}
 
 
 def test_the_best_averages_after_early_stopping(tmp_path):
@@ -234,10 +268,12 @@ def test_files_lie_where_the_config_says(tmp_path):
 def test_files_of_averages_are_found_by_their_names(tmp_path):
     """Those of the callback, of any epoch; not the final model, nor what is half-written."""
     found = ["checkpoint.fast.keras", "checkpoint.keras", "e1.keras", "e2.fast.keras"]
-    for name in (*found, "model.keras", "other.keras", ".checkpoint.tmp.keras", "x.txt"):
-        (tmp_path / name).touch()
-    paths = [{}, {"path": "e{epoch}.keras"}, {"path": "../*.keras"}, {"path": "/*.keras"}]
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in (*found, "model.keras", "other.keras", ".checkpoint.tmp.keras", "../e3.keras"):
+        (folder / name).touch()
+    paths = [{}, {"path": "e{epoch}.keras"}, {"path": "../e{epoch}.keras"}]
     tables = [{"kind": "average_checkpoint", **path} for path in paths]
     optimizer = {"use_ema": False, "averaging": {"fast": "ema"}}
     own = config(1, None, optimizer, callbacks=tables)
-    assert average_files(own, tmp_path) == found
+    assert average_files(own, folder) == found
