@@ -23,19 +23,29 @@ class Noticing(keras.layers.Layer):
         return x
 
 
+class Holding(keras.Model):
+    """Holds its layers in attributes, where PyTorch finds them as modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.noticing = keras.layers.BatchNormalization(), Noticing()
+        self.dense = keras.layers.Dense(2)
+
+    def call(self, x, training=None):
+        return self.dense(self.noticing(self.norm(x, training=training)))
+
+
 def test_modules_train_without_gradients_and_get_their_modes_back(backend):
     """Each module has the mode that it had before, also where two of them differ."""
     if backend != "torch":
         pytest.skip("modules have modes on torch only")
-    noticing, dense = Noticing(), keras.layers.Dense(2)
-    model = keras.Sequential(
-        [keras.Input((2,)), keras.layers.BatchNormalization(), noticing, dense]
-    )
+    model = Holding()
+    model(np.ones((1, 2), "float32"))
     model.eval()
-    dense.train()
+    model.dense.train()
     before = [module.training for module in model.modules()]
     assert {True, False} == set(before)
-    noticing.seen.clear()
+    model.noticing.seen.clear()
     recalibrate_batch_norm(model, np.ones((4, 2), "float32"))
-    assert noticing.seen == [(True, False)]
+    assert model.noticing.seen == [(True, False)]
     assert [module.training for module in model.modules()] == before
