@@ -137,8 +137,13 @@ class Layout:
         for position in range(len(running)) if positions is None else positions:
             running[position].count.assign(0)
             for slot in self.slots:
-                if slot.averages:
-                    slot.averages[position].assign(get_backend().unshared(slot.weight()))
+                if not slot.averages:
+                    continue
+                weight, average = slot.weight(), slot.averages[position]
+                # On TensorFlow a variable that the running trace has created is empty so far; its
+                # average stays zero then, and is the weight until it begins, as any other.
+                if tuple(weight.shape) == tuple(average.shape):
+                    average.assign(get_backend().unshared(weight))
 
     def average_position(self, name: str) -> int:
         """Return the position of a running average."""

@@ -247,3 +247,22 @@ def test_fit_does_not_put_averages_in_place():
     for one in (model, control):
         train(one, 2)
     assert_equal(weights(model), weights(control))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_models_that_are_built_by_their_data(dtype):
+    """The optimizer is built while the first step is traced, where variables have no values."""
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.layers.Dense(1, dtype=dtype)])
+    model.compile(Nadam(0.05, averaging={"early": SWA(0, 1), "late": SWA(1000, 1)}), "mse")
+    model.fit(X, Y, batch_size=32, verbose=0)
+    raw = weights(model)
+    for name in ("early", "late"):  # of one update, and of none
+        for average, weight in zip(averages(model, name), raw, strict=True):
+            np.testing.assert_allclose(average, weight, rtol=0.0 if dtype == "float32" else 4e-3)
+        with averaged_weights(model, name):
+            assert_equal(weights(model), raw)
+    train(model, 2)
+    with averaged_weights(model, "late"):
+        shown_now = weights(model)
+    assert_equal(shown_now, weights(model))

@@ -23,7 +23,8 @@ def model_with(optimizer=None, units=1, built=True, **options):
     keras.utils.set_random_seed(1)
     layers = [keras.layers.Dense(units)]
     model = keras.Sequential([keras.Input((3,)), *layers] if built else layers)
-    optimizer = optimizer or Nadam(0.02, **{"averaging": PowerEMA((0.05, 0.1)), **options})
+    defaults = {"learning_rate": 0.02, "averaging": PowerEMA((0.05, 0.1))}
+    optimizer = optimizer or Nadam(**{**defaults, **options})
     model.compile(optimizer, loss="mse")
     return model
 

@@ -88,6 +88,15 @@ def test_training_anew_overwrites(tmp_path):
     assert times(tmp_path) == [5, 10]
 
 
+def test_training_anew_at_the_same_times(tmp_path):
+    """A new snapshot of the name of an old one takes its place, and stays."""
+    fit(model_with(), AverageSnapshots(tmp_path, every=5), epochs=1)
+    before = (tmp_path / "average_000000005.npz").read_bytes()
+    fit(model_with(learning_rate=0.5), AverageSnapshots(tmp_path, every=5), epochs=1)
+    assert times(tmp_path) == [5, 10]
+    assert (tmp_path / "average_000000005.npz").read_bytes() != before
+
+
 def test_resumed_from_an_earlier_state(tmp_path):
     """Snapshots of updates behind the state are kept; those of the other course of events go."""
     fit(model_with(), AverageSnapshots(tmp_path, every=4))
