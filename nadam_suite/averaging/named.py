@@ -63,14 +63,15 @@ def named_rules(averaging: Any) -> dict[str, Rule]:
         if not isinstance(name, str) or not name or set(name) & set("/: \t\n"):
             raise ArgumentError(
                 "Argument `averaging` must have names that are text without spaces, slashes and "
-                f"colons. Received: {name!r}. Choose another name."
+                f"colons. Received: averaging={averaging!r}. Choose another name."
             )
         for ending, rule in average.rules().items():
             full = f"{name}_{ending}" if ending else name
             if full in rules:
                 raise ArgumentError(
                     "Argument `averaging` must have a different name for every running average. "
-                    f"Received: {full!r} twice. Rename one."
+                    f"Received: averaging={averaging!r}, in which two are called {full!r}. Rename "
+                    "one."
                 )
             rules[full] = rule
     return rules
