@@ -133,6 +133,8 @@ def show_raw(model: keras.Model) -> bool:
     """
     if (sync := getattr(model, "jax_state_sync", None)) is not None:
         sync()  # else what an interrupted loop of JAX has left would come back over the weights
+    if any(optimizer.has_loaded_state for optimizer in keepers(model)):
+        _build(model)
     were_shown = [optimizer.show_raw() for optimizer in keepers(model)]  # all of them
     put_back(model, any(were_shown))
     return any(were_shown)
@@ -165,6 +167,12 @@ def _show(model: keras.Model, name: str | None, tensors: list[Any] | None) -> No
         optimizer.show_average(name, values)
 
 
+def _build(model: keras.Model) -> None:
+    """Build the optimizer, if the model has its variables: what was loaded before comes to life."""
+    if model.built and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
+
 def _name(model: keras.Model, name: str | None) -> str:
     return average_names(model)[0] if name is None else name
 
@@ -184,7 +192,6 @@ def _with_average(model: keras.Model, name: str | None) -> list[Any]:
             f"Argument `name` must be one of the averages {list(names)}. Received: name={name!r}. "
             "Correct it, or leave it out for the first."
         )
-    if not model.optimizer.built and model.built:
-        model.optimizer.build(model.trainable_variables)  # a state that was loaded comes to life
+    _build(model)
     wanted = _name(model, name)
     return [optimizer for optimizer in keepers(model) if wanted in optimizer.average_names]

@@ -311,6 +311,11 @@ class Nadam(Averages, LearningRate, Subset, keras.optimizers.Nadam):
         for key, array in state.items():
             store[key] = array
 
+    @property
+    def has_loaded_state(self) -> bool:
+        """Whether a state was loaded that waits for the optimizer to be built."""
+        return self._pending_state is not None
+
     def load_own_variables(self, store: Any) -> None:
         """Restore a state that this class or stock Keras wrote; kept until `build` if need be.
 

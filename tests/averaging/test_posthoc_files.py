@@ -109,7 +109,7 @@ def test_damage_is_never_taken_for_values(tmp_path_factory, data):
 @pytest.mark.parametrize(
     "other",
     [
-        {"shapes": {"dense/kernel": (3, 2), "dense/bias": (3,), "scale": ()}},
+        {"shapes": {"dense/kernel": (2, 3), "dense/bias": (2,), "scale": ()}},
         {"shapes": {"dense/kernel": (3, 2), "bias": (2,), "scale": ()}},
         {"tracked": (0.05, 0.2)},
         {"tracked": (0.05,)},
