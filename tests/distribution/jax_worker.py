@@ -58,8 +58,13 @@ def placement(model: keras.Model) -> dict[str, list[Any]]:
     rows = {}
     for slot in nadam_of(model)._layout.slots:
         wanted = slot.variable.value.sharding
-        for kind in ("variable", "momentum", "velocity", "accumulator", "average", "master"):
-            if (held := getattr(slot, kind)) is not None:
+        kinds = ("variable", "momentum", "velocity", "accumulator", "master")
+        every = {kind: getattr(slot, kind) for kind in kinds}
+        every |= {f"average_{number}": held for number, held in enumerate(slot.averages)}
+        for number, copies in enumerate(slot.copies):
+            every |= {f"average_{number}_copy_{j}": held for j, held in enumerate(copies)}
+        for kind, held in every.items():
+            if held is not None:
                 found = held.value.sharding
                 alike = found.is_equivalent_to(wanted, len(slot.variable.shape))
                 split = not found.is_fully_replicated
