@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nadam_suite.errors import ArgumentError, ArgumentTypeError
+from nadam_suite.schedules.checks import exact_float
 
 __all__ = ["WIDEST", "exponent", "sigma_rel_of"]
 
@@ -90,5 +91,4 @@ def _number(name: str, value: Any) -> float:
             f"Argument `{name}` must be a number. Received: {name}={value!r} (of type "
             f"{type(value).__name__}). Pass a float."
         )
-    narrow = isinstance(value, np.floating) and value.dtype.itemsize < 8
-    return float(str(value)) if narrow else float(value)
+    return exact_float(value)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replace_file", "replace_text", "sync_folder"]
+__all__ = ["replace_file", "replace_text", "sync_folder", "write_beside"]
 
 
 def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
@@ -31,12 +31,27 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
     b'whole'
     """
     path = Path(path)
-    # One fixed name: what a killed process left half-written is overwritten by the next.
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+
+    def fill(temporary: Path) -> None:
         with temporary.open("wb") as file:
             write(file)
-            file.flush()
+
+    write_beside(path, f".{path.name}.tmp", fill)
+
+
+def write_beside(path: Path, name: str, write: Callable[[Path], object]) -> None:
+    """Have a file written beside `path`, bring it to the disk, and only then give it the name.
+
+    Args:
+        path: The file; its folder must exist.
+        name: Name of the other file. A fixed one: what a killed process left half-written is
+            overwritten by the next.
+        write: Called with the path of the other file.
+    """
+    temporary = path.with_name(name)
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:

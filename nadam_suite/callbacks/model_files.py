@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from nadam_suite.backends import get_backend
-from nadam_suite.callbacks.files import sync_folder
+from nadam_suite.callbacks.files import write_beside
 from nadam_suite.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["checked_path", "formatted_path", "save_model", "without_optimizer"]
@@ -75,17 +75,7 @@ def save_model(model: keras.Model, path: Path) -> None:
             model.save(Path(folder, path.name))
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp.keras")
-    try:
-        model.save(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    write_beside(path, f".{path.stem}.tmp.keras", model.save)
 
 
 @contextlib.contextmanager

@@ -12,10 +12,12 @@ from nadam_suite.cli.average_command import average
 from nadam_suite.cli.backend import load_backend
 from nadam_suite.cli.guard import guarded
 from nadam_suite.cli.options import (
+    AsJson,
     Backend,
     CooldownFrom,
     Debug,
     Extend,
+    Force,
     MaybeSource,
     Overrides,
     Resume,
@@ -121,7 +123,7 @@ def doctor(
     quick: Annotated[
         bool, typer.Option("--quick", help="Leave out what starts another process.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     backend: Backend = None,
     debug: Debug = False,
 ) -> None:
@@ -216,7 +218,7 @@ def plot(
     in_terminal: Annotated[
         bool, typer.Option("--ascii", help="Draw in the terminal, with characters.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    force: Force = False,
     examples: Examples = None,
     batch_size: BatchSize = None,
     epochs: Epochs = None,
@@ -253,7 +255,7 @@ def plot(
 def explain(
     source: Source,
     overrides: Overrides = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     examples: Examples = None,
     batch_size: BatchSize = None,
     epochs: Epochs = None,

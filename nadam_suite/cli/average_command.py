@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nadam_suite.cli.guard import guarded
-from nadam_suite.cli.options import Backend, Debug
+from nadam_suite.cli.options import AsJson, Backend, Debug, Force
 
 __all__ = ["EPILOG", "average"]
 
@@ -70,8 +70,8 @@ def average(
         Path | None,
         typer.Option("--write", metavar="FILE", help="Write a .keras model with the best average."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    as_json: AsJson = False,
+    force: Force = False,
     backend: Backend = None,
     debug: Debug = False,
 ) -> None:

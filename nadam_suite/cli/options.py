@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "AsJson",
     "Backend",
     "CooldownFrom",
     "Debug",
     "Extend",
+    "Force",
     "MaybeSource",
     "Overrides",
     "Resume",
@@ -42,6 +44,8 @@ Backend = Annotated[
         help="Framework to train with. Default: KERAS_BACKEND, or what Keras is set to.",
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in the folder, exactly.")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from nadam_suite.config import faults
 from nadam_suite.config.merge import merged
 from nadam_suite.errors import ConfigError, SettingError
+from nadam_suite.schedules.checks import exact_float
 
 __all__ = ["NUMBER_TAG", "TABLE_TAG", "Config", "Fraction", "Number", "Positive", "Share"]
 
@@ -26,9 +27,9 @@ NUMBER_TAG, TABLE_TAG = "<number>", "<table>"
 
 def _plain(value: Any) -> Any:
     """Return NumPy scalars as the Python numbers that were typed, and no negative zero."""
-    if isinstance(value, np.floating) and value.dtype.itemsize < 8:
-        return float(str(value)) + 0.0
-    if isinstance(value, (np.floating, np.integer, np.bool_)):
+    if isinstance(value, np.floating):
+        value = exact_float(value)
+    elif isinstance(value, (np.integer, np.bool_)):
         value = value.item()
     return value + 0.0 if isinstance(value, float) else value
 

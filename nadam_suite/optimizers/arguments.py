@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from nadam_suite.errors import ArgumentError, ArgumentTypeError
+from nadam_suite.schedules.checks import exact_float
 
-__all__ = ["Interval", "check_choice", "check_flag", "check_integer", "check_number", "exact_float"]
+__all__ = ["Interval", "check_choice", "check_flag", "check_integer", "check_number"]
 
 
 class Interval:
@@ -36,14 +37,6 @@ class Interval:
             return f"a finite number {'>=' if self.closed_low else '>'} {self.low:g}"
         brackets = "[" if self.closed_low else "(", "]" if self.closed_high else ")"
         return f"in {brackets[0]}{self.low:g}, {self.high:g}{brackets[1]}"
-
-
-def exact_float(value: Any) -> float:
-    """Return a Python float with the digits that were typed: np.float32(0.001) gives 0.001."""
-    scalar = value[()] if isinstance(value, np.ndarray) else value
-    if isinstance(scalar, np.floating) and scalar.dtype.itemsize < 8:
-        return float(str(scalar))
-    return float(scalar)
 
 
 def check_number(name: str, value: Any, interval: str, *, optional: bool = False) -> float | None:

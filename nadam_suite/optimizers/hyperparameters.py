@@ -11,7 +11,8 @@ import numpy as np
 
 from nadam_suite.backends import get_backend
 from nadam_suite.errors import ArgumentError, ArgumentTypeError, SerializationError
-from nadam_suite.optimizers.arguments import Interval, check_number, check_range, exact_float
+from nadam_suite.optimizers.arguments import Interval, check_number, check_range
+from nadam_suite.schedules.checks import exact_float
 
 __all__ = ["RANGES", "current_value", "is_constant", "normalize", "serialize"]
 

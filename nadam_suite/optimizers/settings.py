@@ -18,10 +18,10 @@ from nadam_suite.optimizers.arguments import (
     check_flag,
     check_integer,
     check_number,
-    exact_float,
 )
 from nadam_suite.optimizers.hyperparameters import RANGES, normalize
 from nadam_suite.optimizers.parameter_rules import as_rules
+from nadam_suite.schedules.checks import exact_float
 
 __all__ = [
     "average_rules",

@@ -166,8 +166,9 @@ class Step:
             if not slot.overwrite
         ]
         self._update_weights([*trained, *self._left_over()])
+        still = still_slots(self.optimizer) if self.state.averages else frozenset()
         for position, running in enumerate(self.state.averages):
-            self._average(position, running)
+            self._average(position, running, still)
         if self.window > 1:
             for slot in self.state.slots:
                 accumulated = keras.ops.convert_to_tensor(slot.accumulator)
@@ -282,9 +283,9 @@ class Step:
             return [g * keras.ops.cast(factor, g.dtype) for g in gradients]
         return gradients
 
-    def _average(self, position: int, running: Running) -> None:
+    def _average(self, position: int, running: Running, still: frozenset[int]) -> None:
         """Let a running average take the weights in, if this update is one of its times."""
-        rule, still = running.rule, still_slots(self.optimizer)
+        rule = running.rule
 
         def take() -> None:
             take_in(self.state, position, still)

@@ -11,7 +11,7 @@ import numpy as np
 
 from nadam_suite.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["amount", "choice", "count"]
+__all__ = ["amount", "choice", "count", "exact_float"]
 
 
 def amount(name: str, value: Any, *, positive: bool = False, most: float = math.inf) -> float:
@@ -35,8 +35,7 @@ def amount(name: str, value: Any, *, positive: bool = False, most: float = math.
             f"Argument `{name}` must be a {needed}. Received: {name}={value!r} "
             f"(of type {type(value).__name__}). Pass a float."
         )
-    narrow = isinstance(value, np.floating) and value.dtype.itemsize < 8
-    number = float(str(value)) if narrow else float(value)
+    number = exact_float(value)
     low = number <= 0.0 if positive else number < 0.0
     if not math.isfinite(number) or low or number > most:
         raise ArgumentError(
@@ -44,6 +43,14 @@ def amount(name: str, value: Any, *, positive: bool = False, most: float = math.
             "Pass the value itself, not its logarithm or its negative."
         )
     return number + 0.0  # turns -0.0 into 0.0
+
+
+def exact_float(value: Any) -> float:
+    """Return a Python float with the digits that were typed: np.float32(0.001) gives 0.001."""
+    scalar = value[()] if isinstance(value, np.ndarray) else value
+    if isinstance(scalar, np.floating) and scalar.dtype.itemsize < 8:
+        return float(str(scalar))
+    return float(scalar)
 
 
 def count(name: str, value: Any, minimum: int) -> int:
