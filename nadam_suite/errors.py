@@ -9,6 +9,7 @@ The tree::
     ├── SettingError         (AttributeError)  an attribute that cannot be set now
     ├── SerializationError   (TypeError)       an object that a config cannot hold
     ├── StateError           (ValueError)      a saved state that does not fit
+    ├── NonFiniteError       (FloatingPointError)  gradients that are never finite
     ├── MissingExtraError    (ImportError)     an optional dependency that is not installed
     ├── RunFolderError       (OSError)         a run folder that cannot be used
     └── DataFileError        (OSError)         a file that cannot be read or is damaged
@@ -28,6 +29,7 @@ __all__ = [
     "MissingExtraError",
     "NadamSuiteError",
     "NadamSuiteWarning",
+    "NonFiniteError",
     "RunFolderError",
     "SerializationError",
     "SettingError",
@@ -76,6 +78,10 @@ class SerializationError(NadamSuiteError, TypeError):
 
 class StateError(NadamSuiteError, ValueError):
     """A saved optimizer state does not fit the optimizer it is loaded into."""
+
+
+class NonFiniteError(NadamSuiteError, FloatingPointError):
+    """Step after step was skipped because gradients were not finite; the weights are as before."""
 
 
 class MissingExtraError(NadamSuiteError, ImportError):

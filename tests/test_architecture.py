@@ -65,6 +65,8 @@ PRIVATE_KERAS = {
     "optimizers/settings.py": {"_learning_rate"},
     "optimizers/state.py": {"_learning_rate"},
     "optimizers/step.py": {"_iterations", "_learning_rate"},
+    "precision/loss_scale.py": {"_get_variable_index", "_trainable_variables"},
+    "precision/policy.py": {"_flatten_layers"},
 }
 
 

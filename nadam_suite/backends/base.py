@@ -206,6 +206,47 @@ class Backend:
             new_weights.append(weight)
         return new_weights
 
+    def finite(self, tensors: Sequence[Any]) -> Any:
+        """Return a truth value for `conditional`: whether all elements of all tensors are finite.
+
+        Each tensor is read once.
+        """
+        flags = [keras.ops.all(keras.ops.isfinite(tensor)) for tensor in tensors]
+        return keras.ops.all(keras.ops.stack(flags))
+
+    def divided(self, tensors: Sequence[Any], by: Any) -> list[Any]:
+        """Return tensors that are divided by a scalar tensor; the given ones stay as they are."""
+        return [tensor / keras.ops.cast(by, tensor.dtype) for tensor in tensors]
+
+    def on_verdict(
+        self,
+        gradients: Sequence[Any],
+        verdict: Callable[[Sequence[Any]], Any],
+        if_true: Callable[[Sequence[Any]], None],
+        if_false: Callable[[Sequence[Any]], None],
+        variables: Sequence[Any],
+    ) -> None:
+        """Run one of two functions that may themselves sum gradients over the replicas.
+
+        Args:
+            gradients: Those of one replica; each function is called with them.
+            verdict: Decides, alike on all replicas.
+            if_true: Called if so.
+            if_false: Called if not.
+            variables: What the two may assign.
+        """
+        self.conditional(
+            verdict(gradients), lambda: if_true(gradients), lambda: if_false(gradients), variables
+        )
+
+    def trains_on_tpu(self) -> bool:
+        """Return whether the framework's default devices are TPUs."""
+        return False
+
+    def runs_now(self, variable: Any) -> bool:
+        """Return whether operations on a variable are executed as they are called, not traced."""
+        return True
+
     def average(
         self, averages: Sequence[Any], weights: Sequence[Any], share: Any, first: Any
     ) -> None:

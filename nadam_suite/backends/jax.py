@@ -80,6 +80,14 @@ class JaxBackend(Backend):
         devices = keras.distribution.list_devices("cpu")[:replicas]
         return keras.distribution.DataParallel(devices=devices)
 
+    def trains_on_tpu(self) -> bool:
+        """Return whether JAX computes on TPUs, which opens its devices."""
+        return jax.default_backend() == "tpu"
+
+    def runs_now(self, variable: Any) -> bool:
+        """Return whether the variable's value is an array of numbers."""
+        return not isinstance(variable.value, jax.core.Tracer)
+
     def densify(self, gradient: Any) -> Any:
         """Turn a sparse gradient into rows that add up."""
         return gradient.todense() if hasattr(gradient, "todense") else gradient

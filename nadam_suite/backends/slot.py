@@ -116,6 +116,7 @@ class State:
         averages: The running averages.
         learning_rate_scale: What the rate of a schedule or callable is multiplied by.
         monitor: What the last update used, see `nadam_suite.optimizers.monitor`.
+        guard: What decides whether a step is taken, see `nadam_suite.optimizers.guard`.
     """
 
     slots: list[Slot]
@@ -125,6 +126,7 @@ class State:
     averages: tuple[Running, ...] = ()
     learning_rate_scale: Any = None
     monitor: Any = None
+    guard: Any = None
 
     def variables(self) -> Iterator[Any]:
         """Yield everything that a step may assign."""
@@ -162,7 +164,9 @@ class State:
         averages = tuple(
             dataclasses.replace(running, count=function(running.count)) for running in self.averages
         )
-        return dataclasses.replace(self, slots=slots, averages=averages, **changed(self, COUNTERS))
+        guard = None if self.guard is None else self.guard.mapped(function)
+        counters = changed(self, COUNTERS)
+        return dataclasses.replace(self, slots=slots, averages=averages, guard=guard, **counters)
 
 
 KEPT = ("variable", "momentum", "velocity", "master", "accumulator")

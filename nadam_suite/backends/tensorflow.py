@@ -14,6 +14,7 @@ from nadam_suite.backends.tensorflow_replicas import (
     check_strategy,
     everywhere,
     on_each_replica,
+    on_verdict,
     run_eagerly,
 )
 
@@ -65,6 +66,29 @@ class TensorFlowBackend(Backend):
     ) -> None:
         """Take a graph branch; assignments inside are side effects of the branch."""
         tf.cond(predicate, _returning_nothing(if_true), _returning_nothing(if_false))
+
+    def on_verdict(
+        self,
+        gradients: Sequence[Any],
+        verdict: Callable[[Sequence[Any]], Any],
+        if_true: Callable[[Sequence[Any]], None],
+        if_false: Callable[[Sequence[Any]], None],
+        variables: Sequence[Any],
+    ) -> None:
+        """Branch where all replicas meet: inside of a replica's branch they could not."""
+        if not on_verdict(gradients, verdict, if_true, if_false):
+            super().on_verdict(gradients, verdict, if_true, if_false, variables)
+
+    def trains_on_tpu(self) -> bool:
+        """Return whether a TPU strategy is active, or TPUs are there."""
+        strategy = tf.distribute.get_strategy()
+        return isinstance(strategy, tf.distribute.TPUStrategy) or bool(
+            tf.config.list_physical_devices("TPU")
+        )
+
+    def runs_now(self, variable: Any) -> bool:
+        """Return whether no graph is being built."""
+        return bool(tf.executing_eagerly())
 
     def densify(self, gradient: Any) -> Any:
         """Sum the rows of an embedding gradient that name the same index."""

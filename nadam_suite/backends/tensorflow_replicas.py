@@ -18,7 +18,14 @@ from nadam_suite.backends.slot import State, path_of
 from nadam_suite.backends.tensorflow_batches import shares
 from nadam_suite.errors import ArgumentError
 
-__all__ = ["check_strategy", "everywhere", "on_each_replica", "run_eagerly", "strategy_of"]
+__all__ = [
+    "check_strategy",
+    "everywhere",
+    "on_each_replica",
+    "on_verdict",
+    "run_eagerly",
+    "strategy_of",
+]
 
 
 def strategy_of(variable: Any) -> Any:
@@ -38,7 +45,7 @@ def check_strategy(optimizer: Any, variables: Sequence[Any]) -> None:
     """
     own = strategy_of(optimizer.variables[0])  # its counter, which exists before it is built
     workers = isinstance(own, tf.distribute.MultiWorkerMirroredStrategy)
-    if workers and optimizer.slot_dtype == "bfloat16":
+    if workers and getattr(optimizer, "slot_dtype", None) == "bfloat16":
         raise ArgumentError(
             "Argument `slot_dtype` must not be bfloat16 under MultiWorkerMirroredStrategy, whose "
             "workers cannot send each other bfloat16 variables. Received: slot_dtype='bfloat16'. "
@@ -104,6 +111,39 @@ def everywhere(flag: Any) -> Any:
         return flag
     wrong = tf.cast(tf.logical_not(flag), tf.float32)
     return tf.equal(context.all_reduce(tf.distribute.ReduceOp.SUM, wrong), 0.0)
+
+
+def on_verdict(
+    gradients: Sequence[Any],
+    verdict: Callable[[Sequence[Any]], Any],
+    if_true: Callable[[Sequence[Any]], None],
+    if_false: Callable[[Sequence[Any]], None],
+) -> bool:
+    """Branch outside of the replicas, see `Backend.on_verdict`; return whether there are any.
+
+    A function that all replicas have to enter together must not be called in a branch of one.
+    """
+    if not tf.distribute.has_strategy() or tf.distribute.in_cross_replica_context():
+        return False
+    if _stays_on_replica(tf.distribute.get_strategy()):
+        return False
+
+    def together(strategy: Any, gradients: Sequence[Any]) -> None:
+        def everywhere(function: Callable[[Sequence[Any]], Any]) -> Any:
+            return strategy.extended.call_for_each_replica(function, args=(gradients,))
+
+        flag = strategy.experimental_local_results(everywhere(verdict))[0]
+
+        def branch(function: Callable[[Sequence[Any]], None]) -> Callable[[], None]:
+            def run() -> None:
+                everywhere(function)
+
+            return run
+
+        tf.cond(flag, branch(if_true), branch(if_false))
+
+    tf.distribute.get_replica_context().merge_call(together, args=(list(gradients),))
+    return True
 
 
 def _on_copies(

@@ -117,6 +117,14 @@ class TorchBackend(Backend):
                 weights[position] = weight
         return weights
 
+    def finite(self, tensors: Sequence[Any]) -> bool:
+        """Look at the norms, one foreach call for all tensors."""
+        return _all_finite(tensors)
+
+    def divided(self, tensors: Sequence[Any], by: Any) -> list[Any]:
+        """Divide with one foreach call."""
+        return list(torch._foreach_div(list(tensors), self.scalar(by, "float32")))
+
     def average(
         self, averages: Sequence[Any], weights: Sequence[Any], share: Any, first: Any
     ) -> None:
@@ -126,9 +134,7 @@ class TorchBackend(Backend):
             groups[weight.device].append((variable, weight))
         for pairs in groups.values():
             variables, tensors = [v for v, _ in pairs], [w for _, w in pairs]
-            # Of all ways to find NaN and infinity the norm is the fastest on CPU and GPU; where it
-            # overflows by itself, the slower way is taken for nothing.
-            if bool(torch.isfinite(torch.stack(torch._foreach_norm(tensors))).all()):
+            if _all_finite(tensors):
                 # With a share of one, as at the first time, this gives the weights to the bit.
                 torch._foreach_lerp_([variable.value for variable in variables], tensors, share)
             else:
@@ -194,6 +200,20 @@ class TorchBackend(Backend):
             f"Keras trains on one device there. Received: {asked}. Set KERAS_BACKEND to tensorflow "
             "or jax, where several devices share a batch."
         )
+
+
+def _all_finite(tensors: Sequence[Any]) -> bool:
+    """Return whether all elements are finite.
+
+    Of all ways to find NaN and infinity the norm is the fastest on CPU and GPU. It may overflow by
+    itself, so where one is not finite the elements decide.
+    """
+    norms = collections.defaultdict(list)
+    for norm in torch._foreach_norm(list(tensors)):
+        norms[norm.device, norm.dtype].append(norm)
+    if all(bool(torch.isfinite(torch.stack(group)).all()) for group in norms.values()):
+        return True
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
 def _update_group(members: list[Slot], gradients: list[Any], scalars: Any) -> list[Any]:

@@ -14,6 +14,7 @@ from nadam_suite.backends import as_written, get_backend
 from nadam_suite.backends.slot import dtype_of, path_of
 from nadam_suite.optimizers import hyperparameters, settings
 from nadam_suite.optimizers.averages import Averages
+from nadam_suite.optimizers.guard import Guard
 from nadam_suite.optimizers.layout import Layout, state_dtype
 from nadam_suite.optimizers.parameter_rules import (
     ParameterRow,
@@ -21,9 +22,9 @@ from nadam_suite.optimizers.parameter_rules import (
     exclusion_rules,
     explain,
 )
+from nadam_suite.optimizers.persistence import Persistence
 from nadam_suite.optimizers.rate import LearningRate
-from nadam_suite.optimizers.restore import check_weights, replaced, restore_state
-from nadam_suite.optimizers.state import read_store, saved_state
+from nadam_suite.optimizers.restore import replaced, restore_state
 from nadam_suite.optimizers.step import take_step
 from nadam_suite.optimizers.subset import Subset
 
@@ -31,7 +32,7 @@ __all__ = ["Nadam"]
 
 
 @keras.saving.register_keras_serializable(package="nadam_suite")
-class Nadam(Averages, LearningRate, Subset, keras.optimizers.Nadam):
+class Nadam(Averages, LearningRate, Persistence, Subset, keras.optimizers.Nadam):
     """Nadam: Adam with Nesterov momentum.
 
     Follows `keras.optimizers.Nadam` step for step with its default arguments. Where the stock
@@ -222,6 +223,16 @@ class Nadam(Averages, LearningRate, Subset, keras.optimizers.Nadam):
             ArgumentError: There are no gradients at all, their number is not that of the
                 variables, or a variable is unknown.
         """
+        self.apply_guarded(grads, trainable_variables, None)
+
+    @as_written
+    def apply_guarded(
+        self,
+        grads: Sequence[Any],
+        trainable_variables: Sequence[Any] | None,
+        guard: Guard | None,
+    ) -> None:
+        """Do as `apply` does, if a guard (see `optimizers.guard`) lets the step through."""
         grads = list(grads)
         if not grads:
             return
@@ -233,7 +244,7 @@ class Nadam(Averages, LearningRate, Subset, keras.optimizers.Nadam):
         pairs = settings.matched(grads, trainable_variables)
         self._check_variables_are_known([variable for _, variable in pairs])
         slots = self._layout.select(self._var_key(variable) for _, variable in pairs)
-        take_step(self, [slot.index for slot in slots], [gradient for gradient, _ in pairs])
+        take_step(self, [slot.index for slot in slots], [g for g, _ in pairs], guard)
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Overwrite variables by their averages, as `fit()` does after its last epoch.
@@ -294,41 +305,9 @@ class Nadam(Averages, LearningRate, Subset, keras.optimizers.Nadam):
         """Refuse to change a setting that a compiled step would not see."""
         if name in _FIXED and getattr(self, "built", False):
             settings.guard(self, name, value)
+        if name == "loss_scale_factor":
+            settings.refuse_second_scale(vars(self).get(name), value)
         super().__setattr__(name, value)
-
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        """Set all variables of the optimizer, in the order of `optimizer.variables`.
-
-        Raises:
-            StateError: The optimizer is not built, or the arrays are not those of its variables.
-        """
-        check_weights(self, weights)
-        super().set_weights(weights)
-
-    def save_own_variables(self, store: Any) -> None:
-        """Write the state by name into a mapping or an open file."""
-        state = saved_state(self) if self.built else (self._pending_state or {})
-        for key, array in state.items():
-            store[key] = array
-
-    @property
-    def has_loaded_state(self) -> bool:
-        """Whether a state was loaded that waits for the optimizer to be built."""
-        return self._pending_state is not None
-
-    def load_own_variables(self, store: Any) -> None:
-        """Restore a state that this class or stock Keras wrote; kept until `build` if need be.
-
-        Raises:
-            StateError: The state belongs to other variables.
-        """
-        state = read_store(store)
-        if not state:
-            return
-        if self.built:
-            restore_state(self, state)
-        else:
-            self._pending_state = state
 
 
 _ARGUMENTS = tuple(inspect.signature(Nadam.__init__).parameters)[1:]

@@ -21,6 +21,7 @@ from nadam_suite.optimizers.state import (
     average_state,
     named_state,
     saved_state,
+    scaled_state,
     u_product_after,
 )
 
@@ -41,6 +42,8 @@ def restore_state(optimizer: Any, state: Mapping[str, np.ndarray]) -> None:
     """
     own = dict(named_state(optimizer))
     slots = optimizer._layout.slots
+    unscaled = _without_loss_scale(optimizer, state)
+    state = state if unscaled is None else unscaled
     if all(key.isdigit() for key in state):
         layout = StockLayout(
             [tuple(slot.variable.shape) for slot in slots], [slot.overwrite for slot in slots]
@@ -69,9 +72,37 @@ def restore_state(optimizer: Any, state: Mapping[str, np.ndarray]) -> None:
     get_backend().eagerly(assign, [slot.variable for slot in slots])
     optimizer.restore_shown(*shown)
     optimizer.companions = {key.removeprefix(COMPANION): a for key, a in companions.items()}
+    messages.append(None if unscaled is None else _lost_scale(optimizer))
     for message in (*messages, _dropped_window(own, state)):
         if message:
             warnings.warn(message, NadamSuiteWarning, stacklevel=4)
+
+
+def _without_loss_scale(
+    optimizer: Any, state: Mapping[str, np.ndarray]
+) -> Mapping[str, np.ndarray] | None:
+    """Return what a stock loss scale around an optimizer wrote of it, or None for other states.
+
+    `compile()` adds that wrapper without a word, and a file does not know of it: read under another
+    policy, the optimizer finds the wrapper's state where its own should be. Ours has its variables
+    in it by position, more of them than a stock Nadam.
+    """
+    if (scaled := scaled_state(state)) is None:
+        return None
+    arrays, variables = list(scaled.inner.values()), optimizer.variables
+    if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
+        return scaled.inner
+    names = {id(variable): name for name, variable in named_state(optimizer)}
+    pairs = zip(variables, arrays, strict=True)
+    return {names[id(v)]: array for v, array in pairs if id(v) in names}
+
+
+def _lost_scale(optimizer: Any) -> str:
+    return (
+        f"The saved state of optimizer {optimizer.name!r} is of a training with a loss scale, "
+        "which `compile()` adds under mixed_float16 and does not save. Where layers still compute "
+        "in float16, compile with `nadam_suite.precision.wrap_for_policy(optimizer, model)`."
+    )
 
 
 def _taken_shown(state: dict[str, np.ndarray]) -> tuple[str | None, dict[int, np.ndarray]]:

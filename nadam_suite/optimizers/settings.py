@@ -31,6 +31,7 @@ __all__ = [
     "matched",
     "refuse_late_exclusion",
     "refuse_other_kind",
+    "refuse_second_scale",
     "serialized_averaging",
 ]
 
@@ -153,6 +154,21 @@ def guard(optimizer: Any, name: str, value: Any) -> None:
             f"would not see it. Received: {name}={value!r}, held: {held!r}. Use "
             f"`optimizer.replace({name}=...)` and compile the model with the result, or create the "
             "optimizer with a schedule or a callable."
+        )
+
+
+def refuse_second_scale(held: float | None, value: Any) -> None:
+    """Refuse that a wrapper takes a `loss_scale_factor` away, as those of Keras do when they wrap.
+
+    Raises:
+        SettingError: There is a factor, and it is to be None.
+    """
+    if held is not None and value is None:
+        raise SettingError(
+            f"Argument `loss_scale_factor` cannot be taken away. Received: loss_scale_factor=None, "
+            f"held: {held!r}. A wrapper does that, such as the loss scale that `compile()` adds "
+            "under mixed_float16: leave `loss_scale_factor` out, or compile with "
+            "`auto_scale_loss=False`."
         )
 
 

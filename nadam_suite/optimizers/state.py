@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -20,11 +20,13 @@ __all__ = [
     "COMPANION",
     "SHOWN_KEY",
     "WINDOW_KEY",
+    "ScaledState",
     "StockLayout",
     "average_state",
     "named_state",
     "read_store",
     "saved_state",
+    "scaled_state",
     "u_product_after",
 ]
 
@@ -79,6 +81,36 @@ def saved_state(optimizer: Any) -> dict[str, np.ndarray]:
 def read_store(store: Any) -> dict[str, np.ndarray]:
     """Return a saved store as a dictionary of arrays, independent of the open file."""
     return {str(key): np.asarray(store[key]) for key in store.keys()}  # noqa: SIM118 - not a dict
+
+
+class ScaledState(NamedTuple):
+    """What stock Keras writes for an optimizer that its loss scale is around.
+
+    Args:
+        step_counter: Finite steps since the last change of the scale.
+        dynamic_scale: The scale.
+        inner: The arrays of the optimizer inside, by position.
+    """
+
+    step_counter: np.ndarray
+    dynamic_scale: np.ndarray
+    inner: dict[str, np.ndarray]
+
+
+def scaled_state(state: Mapping[str, np.ndarray]) -> ScaledState | None:
+    """Return the parts of a state that the stock loss scale wrote, or None if it did not.
+
+    Its own counter, rate, step counter and scale come first, and then the inner counter: of the
+    states of optimizers this is the only one with an integer in the third place.
+    """
+    keys = [str(position) for position in range(len(state))]
+    if len(keys) < 5 or set(keys) != set(state):
+        return None
+    arrays = [state[key] for key in keys]
+    if "".join(array.dtype.kind for array in arrays[:5] if array.shape == ()) != "ififi":
+        return None
+    inner = {str(position): array for position, array in enumerate(arrays[4:])}
+    return ScaledState(arrays[2], arrays[3], inner)
 
 
 def u_product_after(updates: int, beta_1: float, momentum_decay: float | None) -> float:

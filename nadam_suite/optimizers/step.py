@@ -11,6 +11,7 @@ import keras
 from nadam_suite.backends import Backend, get_backend
 from nadam_suite.backends.slot import Running, Slot, State, dtype_of
 from nadam_suite.optimizers.averages import overwrite, take_in
+from nadam_suite.optimizers.guard import Guard
 from nadam_suite.optimizers.hyperparameters import current_value, is_constant
 from nadam_suite.optimizers.monitor import record
 from nadam_suite.optimizers.rule import (
@@ -41,14 +42,20 @@ def schedule_counter(optimizer: Any, ahead: int = 0) -> Any:
     return counter + ahead * window
 
 
-def take_step(optimizer: Any, chosen: Sequence[int], gradients: Sequence[Any]) -> None:
+def take_step(
+    optimizer: Any, chosen: Sequence[int], gradients: Sequence[Any], guard: Guard | None = None
+) -> None:
     """Sum the gradients over the replicas, then update, or add to the running window.
 
     Args:
         optimizer: A built Nadam.
         chosen: Positions of the variables that have a gradient.
         gradients: Their gradients, in the same order.
+        guard: Decides on the sums whether the step is taken, and unscales them.
     """
+    state = optimizer._layout.state
+    if guard is not None:
+        state = dataclasses.replace(state, guard=guard)
 
     def shared() -> Hyperparameters:
         return Hyperparameters.read(optimizer)
@@ -58,7 +65,7 @@ def take_step(optimizer: Any, chosen: Sequence[int], gradients: Sequence[Any]) -
 
     backend = get_backend()
     with backend.no_grad():
-        backend.on_each_replica(optimizer._layout.state, chosen, gradients, shared, run)
+        backend.on_each_replica(state, chosen, gradients, shared, run)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +137,20 @@ class Step:
         self.dtype = optimizer._layout.scalar_dtype
 
     def run(self) -> None:
+        """Take the step, if no guard stands in its way."""
+        if (guard := self.state.guard) is None:
+            self._run()
+            return
+
+        def take(unscaled: list[Any]) -> None:
+            self.gradients = unscaled
+            self._run()
+
+        places = [slot.index for slot in self.slots]
+        scaled = [not slot.overwrite for slot in self.slots]
+        guard.run(self.gradients, places, scaled, take, list(self.state.variables()))
+
+    def _run(self) -> None:
         """Update, or add to the running window; and count."""
         if self.window == 1:
             self._update()

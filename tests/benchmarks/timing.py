@@ -61,12 +61,18 @@ def stepper(optimizer, shapes, jit_compile: bool = False) -> Callable[[], None]:
     if backend == "jax":
         import jax
 
-        step = jax.jit(optimizer.stateless_apply, donate_argnums=(0, 2))
-        held = [[v.value for v in optimizer.variables], [v.value for v in variables]]
+        # JAX pairs donated buffers with results of their shape in order of appearance: handed over
+        # in another order than they come back, weights would be computed into a moment's buffer,
+        # and XLA copies all of them first. The trainer of Keras keeps to one order, too.
+        def apply(weights, state, gradients):
+            return optimizer.stateless_apply(state, gradients, weights)
+
+        step = jax.jit(apply, donate_argnums=(0, 1))
+        held = [[v.value for v in variables], [v.value for v in optimizer.variables]]
 
         def run() -> None:
-            weights, state = step(held[0], gradients, held[1])
-            held[:] = [state, weights]
+            weights, state = step(*held, gradients)
+            held[:] = [weights, state]
             wait([*weights, *state])
 
         return run

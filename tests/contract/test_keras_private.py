@@ -12,7 +12,7 @@ from tests.processes import ROOT
 
 FILES = sorted(
     path
-    for part in ("optimizers", "backends")
+    for part in ("optimizers", "backends", "precision")
     for path in (ROOT / "nadam_suite" / part).glob("*.py")
 )
 # Names of Keras that the package assigns or declares too, which its own code does not tell apart.
@@ -141,9 +141,24 @@ def _variables_without_distribution_have_no_layout():
     assert getattr(variable, "_layout", None) is None
 
 
+def _positions_are_those_built_on():
+    optimizer, variables = _stock()
+    assert [optimizer._get_variable_index(v) for v in variables] == [0, 1]
+
+
+def _layers_inside_of_layers_are_found():
+    inner = keras.layers.Dense(1)
+    wrapper = keras.layers.TimeDistributed(inner)
+    model = keras.Sequential([keras.Input((2, 2)), wrapper])
+    found = {id(layer) for layer in model._flatten_layers()}
+    assert {id(model), id(wrapper), id(inner)} <= found
+
+
 CHECKS = {
     "_accumulated_gradients": _accumulators_stand_in_build_order,
     "_check_variables_are_known": _strangers_are_refused,
+    "_flatten_layers": _layers_inside_of_layers_are_found,
+    "_get_variable_index": _positions_are_those_built_on,
     "_iterations": _iterations_count_micro_batches,
     "_layout": _variables_without_distribution_have_no_layout,
     "_learning_rate": _learning_rate_is_held_as_it_is,
