@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nadam_suite.errors import SettingError
+from nadam_suite.errors import ArgumentError
 
 __all__ = ["Forwarding"]
 
@@ -61,10 +61,11 @@ class Forwarding:
             return self.inner_optimizer.learning_rate
         rates = [float(optimizer.learning_rate) for optimizer in several]
         if len(set(rates)) != 1:
-            raise SettingError(
-                "The optimizers inside have different learning rates, so that there is no one to "
-                f"read or to assign. Received: {rates}. Read and assign those of "
-                "`optimizer.inner_optimizer.optimizers`."
+            # No AttributeError: callbacks would say that there is no such attribute.
+            raise ArgumentError(
+                "Argument `learning_rate` of several optimizers can be read and assigned where "
+                f"they have the same one. Received: optimizers with {rates}. Read and assign "
+                "those of `optimizer.inner_optimizer.optimizers`."
             )
         return several[0].learning_rate
 
