@@ -17,6 +17,7 @@ import numpy as np
 
 from nadam_suite.backends.scope import Sharing
 from nadam_suite.backends.slot import Slot, State
+from nadam_suite.backends.together import Together
 
 __all__ = ["Backend", "TensorMath"]
 
@@ -29,7 +30,7 @@ class TensorMath:
     expm1 = staticmethod(keras.ops.expm1)
 
 
-class Backend:
+class Backend(Together):
     """The framework-neutral half of an adapter; the subclasses override what they must."""
 
     math: Any = TensorMath
@@ -103,10 +104,6 @@ class Backend:
         """Run one of two functions that assign `variables`; the other one must cost nothing."""
         raise NotImplementedError
 
-    def densify(self, gradient: Any) -> Any:
-        """Return a dense gradient; contributions to the same row are summed."""
-        return gradient
-
     def both(self, first: Any, second: Any) -> Any:
         """Return whether two truth values that come of `counter` are both true."""
         return keras.ops.logical_and(first, second)
@@ -164,6 +161,10 @@ class Backend:
         """Return whether a flag that each replica has computed for itself is true on all."""
         return flag
 
+    def mean_everywhere(self, tensor: Any) -> Any:
+        """Return the mean of what each replica has computed for itself."""
+        return tensor
+
     def as_written(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that no tracer rewrites: its Python branches stay Python's."""
         return function
@@ -188,7 +189,8 @@ class Backend:
         """Apply `rule(weight, gradient, momentum, velocity, scalars, slot)` to every variable.
 
         Momentum and velocity are written; the new weights are returned in full precision and are
-        the caller's to constrain and to write.
+        the caller's to constrain and to write. A weight that is written and has no constraint may
+        be returned as None.
         """
         new_weights = []
         for slot, gradient in zip(slots, gradients, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from nadam_suite.backends.base import Backend
 from nadam_suite.backends.scope import Sharing
+from nadam_suite.backends.slot import Slot
 
 __all__ = ["JaxBackend"]
 
@@ -56,23 +58,19 @@ class JaxBackend(Backend):
         if_false: Callable[[], None],
         variables: Sequence[Any],
     ) -> None:
-        """Trace both branches as functions of the values; only one of them is executed."""
+        """Trace both functions as loops of one turn or none.
+
+        What a conditional returns is new memory, so that a branch that changes one variable copies
+        all. A loop changes its variables in place.
+        """
         if not isinstance(predicate, jax.core.Tracer):
             (if_true if predicate else if_false)()
             return
-
-        def pure(function: Callable[[], None]) -> Callable[[list[Any]], list[Any]]:
-            def branch(values: list[Any]) -> list[Any]:
-                mapping = list(zip(variables, values, strict=True))
-                with keras.StatelessScope(state_mapping=mapping) as scope:
-                    function()
-                return [scope.get_current_value(variable) for variable in variables]
-
-            return branch
-
+        predicate = jnp.asarray(predicate, bool)
         values = [variable.value for variable in variables]
-        new_values = jax.lax.cond(predicate, pure(if_true), pure(if_false), values)
-        for variable, value in zip(variables, new_values, strict=True):
+        values = _once(predicate, if_true, variables, values)
+        values = _once(jnp.logical_not(predicate), if_false, variables, values)
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
     def plain_strategy(self, kind: str, replicas: int) -> Any:
@@ -100,8 +98,26 @@ class JaxBackend(Backend):
         """Return a copy: a variable takes an array over as it is, and a step may donate it."""
         return self.copy(value)
 
+    def values(self, variables: Sequence[Any]) -> list[Any]:
+        """Return the variables' arrays, which nothing can change."""
+        return [variable.value for variable in variables]
+
+    def weights(self, slots: Sequence[Slot]) -> list[Any]:
+        """Return the variables' own arrays where their type is the arithmetic's."""
+        own = self.values([slot.variable for slot in slots])
+        return [
+            value if slot.master is None and value.dtype == slot.compute_dtype else slot.weight()
+            for slot, value in zip(slots, own, strict=True)
+        ]
+
+    def put(self, variables: Sequence[Any], values: Sequence[Any]) -> None:
+        """Copy all in one compiled function: one dispatch for each would take longer."""
+        types = tuple(variable.value.dtype for variable in variables)
+        for variable, copy in zip(variables, _copies(list(values), types), strict=True):
+            variable.assign(copy)
+
     def operations(self, function: Callable[..., Any], *arguments: Any) -> list[str]:
-        """Trace the function and list its primitives; a conditional counts as one."""
+        """Trace the function and list its primitives; a conditional or a loop counts as one."""
         return list(_primitives(jax.make_jaxpr(function)(*arguments).jaxpr))
 
     def process(self) -> tuple[int, int]:
@@ -142,6 +158,27 @@ class JaxBackend(Backend):
         return jax_scope.open_scope(strategy, devices, layout, model_devices)
 
 
+@functools.partial(jax.jit, static_argnames="types")
+def _copies(values: list[Any], types: tuple[Any, ...]) -> list[Any]:
+    """Return arrays with buffers of their own, in the given types."""
+    return [jnp.array(v, dtype=t, copy=True) for v, t in zip(values, types, strict=True)]
+
+
+def _once(
+    wanted: Any, function: Callable[[], None], variables: Sequence[Any], values: list[Any]
+) -> list[Any]:
+    """Return the values of variables after `function`, or as they are unless that is wanted."""
+
+    def turn(carried: tuple[Any, list[Any]]) -> tuple[Any, list[Any]]:
+        mapping = list(zip(variables, carried[1], strict=True))
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            function()
+        return jnp.zeros((), bool), [scope.get_current_value(variable) for variable in variables]
+
+    result: list[Any] = jax.lax.while_loop(lambda carried: carried[0], turn, (wanted, values))[1]
+    return result
+
+
 def _mesh_of(variable: Any) -> Any:
     """Return the device mesh that a variable lies on; None for one device, and inside a trace."""
     value = getattr(variable, "value", variable)
@@ -152,7 +189,7 @@ def _mesh_of(variable: Any) -> Any:
 def _primitives(jaxpr: Any) -> Iterator[str]:
     for equation in jaxpr.eqns:
         yield equation.primitive.name
-        if equation.primitive.name != "cond":
+        if equation.primitive.name not in ("cond", "while"):  # what `conditional` makes is a loop
             for parameter in equation.params.values():
                 if inner := getattr(parameter, "jaxpr", None):
                     yield from _primitives(inner)

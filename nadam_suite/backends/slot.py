@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -62,7 +63,7 @@ class Slot:
         """Whether a multiplier of zero keeps the variable as it is."""
         return self.learning_rate == 0.0
 
-    @property
+    @functools.cached_property
     def compute_dtype(self) -> str:
         """The type of the arithmetic: float64 for float64 variables, else float32."""
         return compute_dtype(dtype_of(self.variable))

@@ -7,12 +7,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from nadam_suite.backends import tensorflow_update
 from nadam_suite.backends.base import Backend
 from nadam_suite.backends.scope import Sharing
-from nadam_suite.backends.slot import State
+from nadam_suite.backends.slot import Slot, State
 from nadam_suite.backends.tensorflow_replicas import (
     check_strategy,
     everywhere,
+    mean_everywhere,
     on_each_replica,
     on_verdict,
     run_eagerly,
@@ -67,6 +69,32 @@ class TensorFlowBackend(Backend):
         """Take a graph branch; assignments inside are side effects of the branch."""
         tf.cond(predicate, _returning_nothing(if_true), _returning_nothing(if_false))
 
+    def finite(self, tensors: Sequence[Any]) -> Any:
+        """Sum the squares, one kernel a tensor that reads it once.
+
+        A sum may overflow by itself, so where one is not finite the elements decide.
+        """
+        values = [getattr(tensor, "values", tensor) for tensor in tensors]
+        sums = [tf.cast(tf.nn.l2_loss(value), "float32") for value in values]
+        return tf.cond(
+            tf.math.is_finite(tf.add_n(sums)),
+            lambda: tf.constant(True),
+            lambda: super(TensorFlowBackend, self).finite(values),
+        )
+
+    def divided(self, tensors: Sequence[Any], by: Any) -> list[Any]:
+        """Divide the rows alone of embedding gradients."""
+        return [
+            tf.IndexedSlices(rows, tensor.indices, tensor.dense_shape)
+            if isinstance(tensor, tf.IndexedSlices)
+            else rows
+            for tensor, rows in zip(
+                tensors,
+                super().divided([getattr(tensor, "values", tensor) for tensor in tensors], by),
+                strict=True,
+            )
+        ]
+
     def on_verdict(
         self,
         gradients: Sequence[Any],
@@ -98,6 +126,30 @@ class TensorFlowBackend(Backend):
             )
         return gradient
 
+    def update(
+        self,
+        slots: Sequence[Slot],
+        gradients: Sequence[Any],
+        scalars: Any,
+        rule: Callable[..., tuple[Any, Any, Any]],
+    ) -> list[Any]:
+        """Stack small variables, fuse large ones; see `backends.tensorflow_update`."""
+        return tensorflow_update.update(slots, gradients, scalars, rule, super().update)
+
+    def average(
+        self, averages: Sequence[Any], weights: Sequence[Any], share: Any, first: Any
+    ) -> None:
+        """Stack and fuse as in `update`."""
+        tensorflow_update.average(averages, weights, share, first, super().average)
+
+    def norm(self, tensors: Sequence[Any], dtype: str) -> Any:
+        """Square and sum in one pass."""
+        return tensorflow_update.norm(tensors, dtype)
+
+    def scaled(self, tensors: Sequence[Any], factor: Any, scalars: Any) -> tuple[list[Any], Any]:
+        """Leave it to the update."""
+        return tensorflow_update.scaled(tensors, factor, scalars)
+
     def eagerly(self, function: Callable[[], None], variables: Sequence[Any]) -> None:
         """Leave the graph that is being traced, and the replica that traces it."""
         run_eagerly(function, variables)
@@ -118,6 +170,10 @@ class TensorFlowBackend(Backend):
     def everywhere(self, flag: Any) -> Any:
         """Count the replicas on which it is false; a call outside of replicas speaks for all."""
         return everywhere(flag)
+
+    def mean_everywhere(self, tensor: Any) -> Any:
+        """Sum over the replicas and divide; a call outside of replicas speaks for all."""
+        return mean_everywhere(tensor)
 
     def as_written(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Keep AutoGraph out, which rewrites whatever a user's `tf.function` calls."""

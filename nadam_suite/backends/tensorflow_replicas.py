@@ -21,6 +21,7 @@ from nadam_suite.errors import ArgumentError
 __all__ = [
     "check_strategy",
     "everywhere",
+    "mean_everywhere",
     "on_each_replica",
     "on_verdict",
     "run_eagerly",
@@ -113,6 +114,14 @@ def everywhere(flag: Any) -> Any:
     return tf.equal(context.all_reduce(tf.distribute.ReduceOp.SUM, wrong), 0.0)
 
 
+def mean_everywhere(tensor: Any) -> Any:
+    """See `Backend.mean_everywhere`."""
+    context = tf.distribute.get_replica_context()
+    if context is None or not tf.distribute.has_strategy():
+        return tensor
+    return context.all_reduce(tf.distribute.ReduceOp.MEAN, tensor)
+
+
 def on_verdict(
     gradients: Sequence[Any],
     verdict: Callable[[Sequence[Any]], Any],
@@ -177,8 +186,9 @@ def _summed(
     as over the micro-batches of a window. Half-precision gradients are summed in float32.
     """
     slots = [state.slots[index] for index in chosen]
+    # Sums are placed by the device of their parts, and an argument of a `tf.function` has none.
     wide = [
-        None if slot.overwrite else tf.cast(gradient, slot.compute_dtype)
+        None if slot.overwrite else tf.identity(tf.cast(gradient, slot.compute_dtype))
         for slot, gradient in zip(slots, gradients, strict=True)
     ]
     own = shares(context.strategy, [gradient for gradient in wide if gradient is not None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nadam_suite.backends import torch_update
 from nadam_suite.backends.base import Backend
 from nadam_suite.backends.scope import Sharing
 from nadam_suite.backends.slot import Slot
@@ -99,23 +101,83 @@ class TorchBackend(Backend):
         scalars: Any,
         rule: Callable[..., tuple[Any, Any, Any]],
     ) -> list[Any]:
-        """Update the variables in place, one foreach call for all that share their scalars."""
-        groups = collections.defaultdict(list)
-        for position, slot in enumerate(slots):
-            key = (
-                slot.compute_dtype,
-                slot.variable.value.device,
-                slot.learning_rate,
-                slot.decay,
+        """Update the variables in place; see `nadam_suite.backends.torch_update`."""
+        weights = torch_update.update(slots, gradients, scalars)
+        return [
+            None if weight is own and slot.constraint is None else weight
+            for slot, weight, own in zip(
+                slots, weights, torch_update.tensors([s.variable for s in slots]), strict=True
             )
-            groups[key].append(position)
-        weights: list[Any] = [None] * len(slots)
-        for positions in groups.values():
-            members = [slots[position] for position in positions]
-            updated = _update_group(members, [gradients[p] for p in positions], scalars)
-            for position, weight in zip(positions, updated, strict=True):
-                weights[position] = weight
-        return weights
+        ]
+
+    def prepared(self, slots: Sequence[Slot], gradients: Sequence[Any], scale: Any) -> list[Any]:
+        """Look at the types of tensors alone, and divide with one foreach call."""
+        types = {"float32": torch.float32, "float64": torch.float64}
+        ready: list[Any] = []
+        scaled: list[int] = []
+        for slot, gradient in zip(slots, gradients, strict=True):
+            tensor = isinstance(gradient, torch.Tensor)
+            dense = self.densify(gradient if tensor else keras.ops.convert_to_tensor(gradient))
+            if not slot.overwrite:
+                dense = dense.to(types[slot.compute_dtype])
+                scaled.append(len(ready))
+            ready.append(dense)
+        if scale is not None:
+            divided = torch._foreach_div([ready[place] for place in scaled], scale)
+            for place, gradient in zip(scaled, divided, strict=True):
+                ready[place] = gradient
+        return ready
+
+    def values(self, variables: Sequence[Any]) -> list[Any]:
+        """Return the variables' own tensors."""
+        return torch_update.tensors(variables)
+
+    def weights(self, slots: Sequence[Slot]) -> list[Any]:
+        """Return the variables' own tensors where their type is the arithmetic's."""
+        own = torch_update.tensors([slot.variable for slot in slots])
+        wide = (torch.float32, torch.float64)
+        return [w if w.dtype in wide else s.weight() for s, w in zip(slots, own, strict=True)]
+
+    def norm(self, tensors: Sequence[Any], dtype: str) -> Any:
+        """Return a tensor on the device: reading it would wait for a GPU."""
+        return torch_update.global_norm(tensors)
+
+    def scaled(self, tensors: Sequence[Any], factor: Any, scalars: Any) -> tuple[list[Any], Any]:
+        """Leave it to the update, which does it block by block."""
+        return list(tensors), dataclasses.replace(scalars, gradient_scale=factor)
+
+    def accumulate(self, accumulators: Sequence[Any], gradients: Sequence[Any]) -> None:
+        """Add in place with one foreach call."""
+        torch._foreach_add_(torch_update.tensors(accumulators), list(gradients))
+
+    def mean_of_window(
+        self, accumulators: Sequence[Any], gradients: Sequence[Any], window: int
+    ) -> list[Any]:
+        """Compute it in the accumulators."""
+        self.accumulate(accumulators, gradients)
+        means = torch_update.tensors(accumulators)
+        torch._foreach_div_(means, window)
+        return means
+
+    def clear(self, variables: Sequence[Any]) -> None:
+        """Set them to zero with one foreach call."""
+        torch._foreach_zero_(torch_update.tensors(variables))
+
+    def kept_weights(self, slots: Sequence[Slot]) -> list[Any]:
+        """Return copies, made with one foreach call: reading gives the variables' own memory."""
+        weights = self.weights(slots)
+        copies = [torch.empty_like(weight, requires_grad=False) for weight in weights]
+        torch._foreach_copy_(copies, weights)
+        return copies
+
+    def put(self, variables: Sequence[Any], values: Sequence[Any]) -> None:
+        """Copy and cast with one foreach call."""
+        tensors = [v if isinstance(v, torch.Tensor) else torch.as_tensor(v) for v in values]
+        torch._foreach_copy_(torch_update.tensors(variables), tensors)
+
+    def put_back(self, variables: Sequence[Any], values: Sequence[Any]) -> None:
+        """Copy back with one foreach call."""
+        self.put(variables, values)
 
     def finite(self, tensors: Sequence[Any]) -> bool:
         """Look at the norms, one foreach call for all tensors."""
@@ -136,7 +198,7 @@ class TorchBackend(Backend):
             variables, tensors = [v for v, _ in pairs], [w for _, w in pairs]
             if _all_finite(tensors):
                 # With a share of one, as at the first time, this gives the weights to the bit.
-                torch._foreach_lerp_([variable.value for variable in variables], tensors, share)
+                torch._foreach_lerp_(torch_update.tensors(variables), tensors, share)
             else:
                 super().average(variables, tensors, share, first)
 
@@ -214,35 +276,3 @@ def _all_finite(tensors: Sequence[Any]) -> bool:
     if all(bool(torch.isfinite(torch.stack(group)).all()) for group in norms.values()):
         return True
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
-
-
-def _update_group(members: list[Slot], gradients: list[Any], scalars: Any) -> list[Any]:
-    """Follow `optimizers.rule.nadam_update` in place; all members share type and multipliers."""
-    first = members[0]
-    dtype = getattr(torch, first.compute_dtype)
-    rate, decay = first.learning_rate, first.decay
-    weights = [
-        slot.weight() if slot.master is not None else slot.variable.value for slot in members
-    ]
-    weights = [w if w.dtype == dtype else w.to(dtype) for w in weights]
-    momentums = [slot.momentum.value.to(dtype) for slot in members]  # no copy where the type fits
-    velocities = [slot.velocity.value.to(dtype) for slot in members]
-
-    if scalars.decay is not None and decay:
-        torch._foreach_mul_(weights, 1.0 - decay * scalars.decay)
-    torch._foreach_lerp_(momentums, gradients, scalars.one_minus_beta_1)
-    # Not beta_2 * v + (1 - beta_2) * g ** 2: in float32 these two factors do not add up to one.
-    torch._foreach_lerp_(
-        velocities, torch._foreach_mul(gradients, gradients), scalars.one_minus_beta_2
-    )
-    denominators = torch._foreach_sqrt(velocities)
-    torch._foreach_mul_(denominators, scalars.inverse_root_correction)
-    torch._foreach_add_(denominators, scalars.epsilon)
-    torch._foreach_addcdiv_(weights, momentums, denominators, -rate * scalars.momentum_rate)
-    torch._foreach_addcdiv_(weights, gradients, denominators, -rate * scalars.gradient_rate)
-
-    for slot, momentum, velocity in zip(members, momentums, velocities, strict=True):
-        if slot.momentum.value.dtype != dtype:
-            slot.momentum.assign(momentum)
-            slot.velocity.assign(velocity)
-    return weights

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from nadam_suite.backends import get_backend
-from nadam_suite.backends.slot import Slot, State, dtype_of
+from nadam_suite.backends.slot import Slot, State
 from nadam_suite.errors import ArgumentError, NadamSuiteWarning, StateError
 
 __all__ = ["Averages", "Shown", "overwrite", "take_in"]
@@ -36,7 +36,7 @@ def take_in(state: State, position: int, still: Collection[int] = ()) -> None:
                 _take_into_copies(slot, position, number, first)
         else:
             variables = [slot.averages[position] for slot in slots]
-            weights = [slot.weight() for slot in slots]
+            weights = backend.weights(slots)
             backend.average(variables, weights, _share(running.rule, number, dtype), first)
     running.count.assign_add(1)
 
@@ -150,12 +150,12 @@ class Averages:
                 )
             pairs = [(slot, value) for (slot, _), value in zip(pairs, values, strict=True)]
         backend, raw = get_backend(), {}
+        slots = [slot for slot, _ in pairs]
 
         def put() -> None:
-            for slot, value in pairs:
-                raw[slot.index] = backend.kept(slot.weight())
-                cast = keras.ops.cast(value, dtype_of(slot.variable))
-                slot.variable.assign(backend.unshared(cast))
+            for slot, weight in zip(slots, backend.kept_weights(slots), strict=True):
+                raw[slot.index] = weight
+            backend.put([slot.variable for slot in slots], [value for _, value in pairs])
 
         self._eagerly(put)
         self._shown = Shown(name, self._calls(), raw)
@@ -179,13 +179,10 @@ class Averages:
             return False
 
         def put() -> None:
-            for index, value in shown.raw.items():
-                slot = self._layout.slots[index]
-                if slot.master is not None:
-                    slot.master.assign(value)
-                # Assigned as it is, since reading the type of a variable may fail: JAX leaves them
-                # empty where a loop is interrupted.
-                slot.variable.assign(value)
+            back = [(self._layout.slots[index], value) for index, value in shown.raw.items()]
+            wide = [(slot.master, value) for slot, value in back if slot.master is not None]
+            wide += [(slot.variable, value) for slot, value in back]
+            get_backend().put_back([variable for variable, _ in wide], [v for _, v in wide])
 
         self._eagerly(put)
         return True

@@ -155,12 +155,12 @@ class Layout:
 
     def average_pairs(self, position: int) -> list[tuple[Slot, Any]]:
         """Return every averaged slot with its average; one that has not begun is the weight."""
-        begun = self.has_begun(position)
-        return [
-            (s, keras.ops.convert_to_tensor(s.averages[position]) if begun else s.weight())
-            for s in self.slots
-            if s.averages
-        ]
+        slots, backend = [slot for slot in self.slots if slot.averages], get_backend()
+        if self.has_begun(position):
+            tensors = backend.values([slot.averages[position] for slot in slots])
+        else:
+            tensors = backend.weights(slots)
+        return list(zip(slots, tensors, strict=True))
 
     def select(self, keys: Iterable[Any]) -> list[Slot]:
         """Return the slots of some variables."""

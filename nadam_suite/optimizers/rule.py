@@ -46,6 +46,8 @@ class StepScalars:
         one_minus_beta_2: Weight of g ** 2 in v.
         decay: What `weight_decay` has decided on, or None without weight decay.
         epsilon: Added to the root.
+        gradient_scale: Factor of all gradients that the backend applies in its update, or None;
+            only a backend whose `clipped` says so has one.
     """
 
     momentum_rate: Any
@@ -55,6 +57,7 @@ class StepScalars:
     one_minus_beta_2: Any
     decay: Any
     epsilon: float
+    gradient_scale: Any = None
 
     def cast(self, dtype: str) -> StepScalars:
         """Return the same scalars as tensors of type `dtype`; Python floats stay as they are."""

@@ -129,7 +129,7 @@ class Step:
         self.hyperparameters = hyperparameters
         self.backend: Backend = get_backend()
         self.slots = [state.slots[index] for index in chosen]
-        self.gradients = [self._prepare(s, g) for s, g in zip(self.slots, gradients, strict=True)]
+        self.gradients = self.backend.prepared(self.slots, gradients, optimizer.loss_scale_factor)
         self.window = optimizer.gradient_accumulation_steps or 1
         iteration = self.backend.counter(state.iterations)
         self.iteration = iteration
@@ -160,40 +160,40 @@ class Step:
             self.backend.conditional(ends, self._update, self._accumulate, touched)
         self.state.iterations.assign_add(1)
 
-    def _prepare(self, slot: Slot, gradient: Any) -> Any:
-        """Return a dense, unscaled gradient in the type of the arithmetic."""
-        gradient = self.backend.densify(gradient)
-        if slot.overwrite:
-            return gradient
-        gradient = keras.ops.cast(gradient, slot.compute_dtype)
-        scale = self.optimizer.loss_scale_factor
-        return gradient if scale is None else gradient / scale
-
     def _accumulate(self) -> None:
-        for slot, gradient in zip(self.slots, self.gradients, strict=True):
-            slot.accumulator.assign(_merge(slot, gradient))
+        slots, gradients = self._trained()
+        self.backend.accumulate([slot.accumulator for slot in slots], gradients)
+        for slot, gradient in self._overwritten():
+            slot.accumulator.assign(_largest(slot, gradient))
+
+    def _trained(self) -> tuple[list[Slot], list[Any]]:
+        """Return the slots that follow their gradients, and these."""
+        pairs = zip(self.slots, self.gradients, strict=True)
+        chosen = [(slot, gradient) for slot, gradient in pairs if not slot.overwrite]
+        return [slot for slot, _ in chosen], [gradient for _, gradient in chosen]
+
+    def _overwritten(self) -> list[tuple[Slot, Any]]:
+        """Return the slots whose gradients are their new values, with these."""
+        pairs = zip(self.slots, self.gradients, strict=True)
+        return [(slot, gradient) for slot, gradient in pairs if slot.overwrite]
 
     def _update(self) -> None:
         """Do one real update with the gradients, or with the mean of the window."""
-        gradients = self.gradients
+        for slot, gradient in self._overwritten():
+            value = gradient if self.window == 1 else _largest(slot, gradient)
+            slot.variable.assign(keras.ops.cast(value, dtype_of(slot.variable)))
+        slots, gradients = self._trained()
+        left_over = self._left_over()
         if self.window > 1:
-            gradients = [_merge(s, g) for s, g in zip(self.slots, gradients, strict=True)]
-        for slot, gradient in zip(self.slots, gradients, strict=True):
-            if slot.overwrite:
-                slot.variable.assign(keras.ops.cast(gradient, dtype_of(slot.variable)))
-        trained = [
-            (slot, gradient if self.window == 1 else gradient / self.window, None)
-            for slot, gradient in zip(self.slots, gradients, strict=True)
-            if not slot.overwrite
-        ]
-        self._update_weights([*trained, *self._left_over()])
+            accumulators = [slot.accumulator for slot in slots]
+            gradients = self.backend.mean_of_window(accumulators, gradients, self.window)
+        trained = [(slot, g, None) for slot, g in zip(slots, gradients, strict=True)]
+        self._update_weights([*trained, *left_over])
         still = still_slots(self.optimizer) if self.state.averages else frozenset()
         for position, running in enumerate(self.state.averages):
             self._average(position, running, still)
         if self.window > 1:
-            for slot in self.state.slots:
-                accumulated = keras.ops.convert_to_tensor(slot.accumulator)
-                slot.accumulator.assign(keras.ops.zeros_like(accumulated))
+            self.backend.clear([slot.accumulator for slot in self.state.slots])
 
     def _left_over(self) -> list[tuple[Slot, Any, Any]]:
         """Return the variables whose gradient is missing now but came earlier in the window.
@@ -221,7 +221,7 @@ class Step:
         norm = self._global_norm(gradients)
         if opt.monitored:
             record(self.state.monitor, self.hyperparameters, momentum, norm)
-        gradients = self._clip(gradients, norm)
+        gradients, scalars = self._clip(gradients, norm, scalars)
         moving = [
             (slot, gradient, came)
             for (slot, _, came), gradient in zip(trained, gradients, strict=True)
@@ -242,6 +242,8 @@ class Step:
         slots = [slot for slot, _, _ in moving]
         weights = self.backend.update(slots, [g for _, g, _ in moving], scalars, rule)
         for slot, weight in zip(slots, weights, strict=True):
+            if weight is None:  # written already
+                continue
             new = weight if slot.constraint is None else slot.constraint(weight)
             if slot.index in flags:
                 new = self.backend.select(flags[slot.index], new, before[slot.index])
@@ -285,24 +287,23 @@ class Step:
         """Return the norm of all gradients together, or None where nothing needs it."""
         if self.optimizer.global_clipnorm is None and self.optimizer.monitored != "norm":
             return None
-        squares = [
-            keras.ops.cast(keras.ops.sum(keras.ops.square(g)), self.dtype) for g in gradients
-        ]
-        return keras.ops.sqrt(keras.ops.sum(keras.ops.stack(squares)))
+        return self.backend.norm(gradients, self.dtype)
 
-    def _clip(self, gradients: list[Any], norm: Any) -> list[Any]:
+    def _clip(
+        self, gradients: list[Any], norm: Any, scalars: StepScalars
+    ) -> tuple[list[Any], StepScalars]:
         """Clip the aggregated gradients by value, by their own norms or by their common norm."""
         opt = self.optimizer
+        if opt.global_clipnorm is not None:
+            return self.backend.scaled(gradients, clip_scale(norm, opt.global_clipnorm), scalars)
         if opt.clipvalue is not None:
-            return [keras.ops.clip(g, -opt.clipvalue, opt.clipvalue) for g in gradients]
+            bound = opt.clipvalue
+            gradients = [keras.ops.clip(g, -bound, bound) for g in gradients]
         if opt.clipnorm is not None:
             squares = [keras.ops.sum(keras.ops.square(g)) for g in gradients]
             factors = [clip_scale(keras.ops.sqrt(s), opt.clipnorm) for s in squares]
-            return [g * factor for g, factor in zip(gradients, factors, strict=True)]
-        if opt.global_clipnorm is not None:
-            factor = clip_scale(norm, opt.global_clipnorm)
-            return [g * keras.ops.cast(factor, g.dtype) for g in gradients]
-        return gradients
+            gradients = [g * factor for g, factor in zip(gradients, factors, strict=True)]
+        return gradients, scalars
 
     def _average(self, position: int, running: Running, still: frozenset[int]) -> None:
         """Let a running average take the weights in, if this update is one of its times."""
@@ -327,9 +328,7 @@ def _nothing() -> None:
     """Leave everything as it is."""
 
 
-def _merge(slot: Slot, gradient: Any) -> Any:
-    """Add a micro-batch to a window; values that overwrite their variable keep the largest."""
+def _largest(slot: Slot, value: Any) -> Any:
+    """Return the largest of the values that a window has for what overwrites its variable."""
     accumulated = keras.ops.convert_to_tensor(slot.accumulator)
-    if slot.overwrite:
-        return keras.ops.maximum(accumulated, keras.ops.cast(gradient, accumulated.dtype))
-    return accumulated + gradient
+    return keras.ops.maximum(accumulated, keras.ops.cast(value, accumulated.dtype))

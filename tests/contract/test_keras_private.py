@@ -154,6 +154,14 @@ def _layers_inside_of_layers_are_found():
     assert {id(model), id(wrapper), id(inner)} <= found
 
 
+def _a_variable_holds_its_tensor():
+    variable = keras.Variable(np.ones(2, "float32"))
+    assert variable._value is variable.value
+    with keras.StatelessScope(state_mapping=[(variable, keras.ops.zeros((2,)))]):
+        assert _array(variable.value).tolist() == [0.0, 0.0]
+        assert _array(variable._value).tolist() == [1.0, 1.0]
+
+
 CHECKS = {
     "_accumulated_gradients": _accumulators_stand_in_build_order,
     "_check_variables_are_known": _strangers_are_refused,
@@ -165,6 +173,7 @@ CHECKS = {
     "_model_variables_moving_average": _averages_stand_in_build_order,
     "_trainable_variables": _trainable_variables_are_those_built_on,
     "_untrack_variable": _untracking_takes_out_of_the_variables,
+    "_value": _a_variable_holds_its_tensor,
     "_var_key": _keys_tell_variables_apart,
 }
 

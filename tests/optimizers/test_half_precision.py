@@ -124,6 +124,7 @@ def test_a_half_precision_weight_written_from_outside_is_what_trains_on():
 
 def test_mixed_bfloat16_model_trains_in_fit():
     """fit() under the mixed_bfloat16 policy lowers the loss and leaves finite weights."""
+    keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)]

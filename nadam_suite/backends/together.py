@@ -1,0 +1,103 @@
+"""What a step does to all variables at once, for backends that have one call for it.
+
+Here each is done for one variable after the other, in `keras.ops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from nadam_suite.backends.slot import Slot, dtype_of
+
+__all__ = ["Together"]
+
+
+class Together:
+    """The part of an adapter that a framework may do faster for many variables."""
+
+    def densify(self, gradient: Any) -> Any:
+        """Return a dense gradient; contributions to the same row are summed."""
+        return gradient
+
+    def prepared(self, slots: Sequence[Slot], gradients: Sequence[Any], scale: Any) -> list[Any]:
+        """Return dense gradients in the type of the arithmetic, divided by `scale` unless None.
+
+        A value that overwrites its variable stays as it is.
+        """
+
+        def one(slot: Slot, gradient: Any) -> Any:
+            gradient = self.densify(gradient)
+            if slot.overwrite:
+                return gradient
+            gradient = keras.ops.cast(gradient, slot.compute_dtype)
+            return gradient if scale is None else gradient / scale
+
+        return [one(slot, gradient) for slot, gradient in zip(slots, gradients, strict=True)]
+
+    def values(self, variables: Sequence[Any]) -> list[Any]:
+        """Return what the variables hold; on some backends it is their own memory."""
+        return [keras.ops.convert_to_tensor(variable) for variable in variables]
+
+    def weights(self, slots: Sequence[Slot]) -> list[Any]:
+        """Return `slot.weight()` of each; a variable's own memory may be among it."""
+        return [slot.weight() for slot in slots]
+
+    def norm(self, tensors: Sequence[Any], dtype: str) -> Any:
+        """Return the Euclidean norm of all tensors together, for arithmetic in type `dtype`."""
+        squares = [keras.ops.cast(keras.ops.sum(keras.ops.square(t)), dtype) for t in tensors]
+        return keras.ops.sqrt(keras.ops.sum(keras.ops.stack(squares)))
+
+    def scaled(self, tensors: Sequence[Any], factor: Any, scalars: Any) -> tuple[list[Any], Any]:
+        """Multiply all gradients by one factor, now or in the update.
+
+        Args:
+            tensors: The gradients.
+            factor: A scalar tensor.
+            scalars: `optimizers.rule.StepScalars` of the step.
+
+        Returns:
+            The scaled gradients with the same scalars; or the same gradients, with scalars whose
+            `gradient_scale` tells `update` to scale them.
+        """
+        return [tensor * keras.ops.cast(factor, tensor.dtype) for tensor in tensors], scalars
+
+    def accumulate(self, accumulators: Sequence[Any], gradients: Sequence[Any]) -> None:
+        """Add gradients to the sums of the running window."""
+        for accumulator, gradient in zip(accumulators, gradients, strict=True):
+            accumulator.assign(keras.ops.convert_to_tensor(accumulator) + gradient)
+
+    def mean_of_window(
+        self, accumulators: Sequence[Any], gradients: Sequence[Any], window: int
+    ) -> list[Any]:
+        """Return the means of a window that ends with these gradients.
+
+        They may lie in the accumulators, which the caller clears after it has used them.
+        """
+        return [
+            (keras.ops.convert_to_tensor(accumulator) + gradient) / window
+            for accumulator, gradient in zip(accumulators, gradients, strict=True)
+        ]
+
+    def clear(self, variables: Sequence[Any]) -> None:
+        """Set variables to zero."""
+        for variable in variables:
+            variable.assign(keras.ops.zeros_like(keras.ops.convert_to_tensor(variable)))
+
+    def kept_weights(self, slots: Sequence[Slot]) -> list[Any]:
+        """Return `slot.weight()` of each so that no later assignment changes it."""
+        return self.weights(slots)  # reading gives values
+
+    def put(self, variables: Sequence[Any], values: Sequence[Any]) -> None:
+        """Assign tensors of any float type; the variables share no memory with them afterwards."""
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(keras.ops.cast(value, dtype_of(variable)))  # assigning copies
+
+    def put_back(self, variables: Sequence[Any], values: Sequence[Any]) -> None:
+        """Assign tensors that nothing else will use any more."""
+        for variable, value in zip(variables, values, strict=True):
+            # As it is, since reading the type of a variable may fail: JAX leaves them empty where
+            # a loop is interrupted.
+            variable.assign(value)

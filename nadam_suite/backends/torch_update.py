@@ -1,0 +1,253 @@
+"""The update of many PyTorch variables: in place, and a block at a time so that it stays in cache.
+
+A list of kernels over whole variables reads and writes each of them several times from memory, and
+fills temporaries as large as the variables. Over a block that fits the cache it reads and writes
+once, and no temporary is larger than a block.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from nadam_suite.backends.slot import Slot
+
+__all__ = ["blocks", "global_norm", "tensors", "update"]
+
+# Elements up to which PyTorch computes on one CPU thread, all but its fused kernels. On a busy
+# machine it is the waiting of threads for each other that takes the time.
+SINGLE = 1 << 15
+# Elements of a block. On a CPU four arrays of it fit the last cache, and the threads still have
+# enough to do between two of their meetings. Elsewhere it bounds the temporaries alone.
+CACHED = 1 << 18
+BOUNDED = 1 << 24
+
+# The fused kernel of Adam corrects for zero starts by the step; at infinity there is nothing left
+# to correct, and what Nadam needs is in the rate and in epsilon.
+NO_CORRECTION = float("inf")
+# It multiplies the velocity by beta_2, which in float32 loses 1e-5 of a beta_2 near one. So the
+# velocity is brought up to date before, and beta_2 is the number next to one, a factor of one.
+UNCHANGED = 1.0 - 2.0**-53
+
+
+def tensors(variables: Sequence[Any]) -> list[Any]:
+    """Return the tensors of variables; in-place changes of them are changes of the variables.
+
+    `Variable.value` looks for scopes at every call, which takes longer than a kernel on a small
+    variable. The first of them tells whether there is one.
+    """
+    if not variables or variables[0].value is not variables[0]._value:
+        return [variable.value for variable in variables]
+    return [variable._value for variable in variables]
+
+
+def blocks(columns: Sequence[Sequence[Any]], size: int) -> Iterator[list[list[Any]]]:
+    """Yield parts of contiguous tensors, about `size` elements each.
+
+    Small tensors go together, large ones are cut into views.
+
+    Args:
+        columns: Lists of tensors; those at the same place of the lists have the same shape.
+        size: Number of elements.
+
+    Yields:
+        Lists of tensors, one for each column.
+    """
+    gathered: list[tuple[Any, ...]] = []
+    count = 0
+    for row in zip(*columns, strict=True):
+        number = row[0].numel()
+        if number > size:
+            for parts in zip(*(tensor.view(-1).split(size) for tensor in row), strict=True):
+                yield [[part] for part in parts]
+            continue
+        gathered.append(row)
+        count += number
+        if count >= size:
+            yield [list(column) for column in zip(*gathered, strict=True)]
+            gathered, count = [], 0
+    if gathered:
+        yield [list(column) for column in zip(*gathered, strict=True)]
+
+
+def global_norm(gradients: Sequence[Any]) -> Any:
+    """Return the norm of all tensors together, a tensor on the device of the first.
+
+    The norm of PyTorch adds up in float32 on a CPU, which loses 3e-3 of millions of equal squares;
+    its sum does not.
+    """
+    squares = []
+    for device, members in _by(lambda tensor: tensor.device, gradients).items():
+        if device.type != "cpu":
+            squares.append(torch.stack(torch._foreach_norm(members)).square().sum())
+            continue
+        for (block,) in blocks([[tensor.contiguous() for tensor in members]], CACHED):
+            flat = block[0].view(-1) if len(block) == 1 else torch.cat([t.view(-1) for t in block])
+            squares.append(torch.mul(flat, flat).sum())
+    first = squares[0].device
+    return torch.stack([square.to(first) for square in squares]).sum().sqrt()
+
+
+@dataclasses.dataclass(frozen=True)
+class Factors:
+    """The numbers of one step for variables that share their multipliers.
+
+    The root is not multiplied by its correction; the rates and epsilon are divided by it instead.
+
+    Args:
+        momentum_rate: Factor of m in the step, >= 0 but for odd learning rates.
+        gradient_rate: Factor of g.
+        epsilon: Added to the root of v.
+        momentum_share: Share of g in m.
+        velocity_share: Share of g ** 2 in v.
+        decay: Share of the weights that is taken away.
+        scale: Factor of the gradients. It goes into the other factors, so that no scaled gradients
+            are ever written.
+    """
+
+    momentum_rate: float
+    gradient_rate: float
+    epsilon: float
+    momentum_share: float
+    velocity_share: float
+    decay: float
+    scale: float
+
+    @classmethod
+    def of(cls, scalars: Any, rate: float, decay: float, scale: float) -> Factors:
+        """Combine the scalars of a step with the multipliers of learning rate and decay."""
+        root = scalars.inverse_root_correction
+        return cls(
+            momentum_rate=rate * scalars.momentum_rate / root,
+            gradient_rate=rate * scalars.gradient_rate / root,
+            epsilon=scalars.epsilon / root,
+            momentum_share=scalars.one_minus_beta_1,
+            velocity_share=scalars.one_minus_beta_2,
+            decay=0.0 if scalars.decay is None else decay * scalars.decay,
+            scale=scale,
+        )
+
+    @property
+    def total_rate(self) -> float:
+        """What a weight moves by, where momentum, gradient and denominator are one."""
+        kept = self.momentum_rate * (1.0 - self.momentum_share)
+        return kept + self.scale * (self.momentum_rate * self.momentum_share + self.gradient_rate)
+
+    @property
+    def suit_adam(self) -> bool:
+        """Whether `_by_adam` can do it: it divides by two rates, and rounds by a ratio of them."""
+        fits = 0.0 < 0.5 * self.gradient_rate <= self.momentum_rate and 0.0 < self.scale <= 1.0
+        return fits and self.total_rate > 0.0 and math.isfinite(self.decay / self.total_rate)
+
+
+def update(slots: Sequence[Slot], gradients: Sequence[Any], scalars: Any) -> list[Any]:
+    """Update momentum, velocity and weights in place.
+
+    Args:
+        slots: The variables.
+        gradients: Their gradients, dense and in the type of the arithmetic.
+        scalars: `optimizers.rule.StepScalars` of Python floats.
+
+    Returns:
+        For each slot the new weight in the type of the arithmetic: the variable's own tensor, if
+        it has that type.
+    """
+    weights = tensors([slot.variable for slot in slots])
+    momentums = tensors([slot.momentum for slot in slots])
+    velocities = tensors([slot.velocity for slot in slots])
+    rows: dict[Any, list[tuple[Any, ...]]] = collections.defaultdict(list)
+    narrow, result = [], []
+    for slot, weight, gradient, momentum, velocity in zip(
+        slots, weights, gradients, momentums, velocities, strict=True
+    ):
+        dtype = gradient.dtype
+        x, m, v = weight, momentum, velocity
+        if x.dtype != dtype or slot.master is not None:
+            x = slot.weight()
+        if m.dtype != dtype:
+            m, v = m.to(dtype), v.to(dtype)
+            narrow.append((momentum, m, velocity, v))
+        row = x, gradient, m, v
+        flat = all(tensor.is_contiguous() for tensor in row)
+        large = x.numel() > SINGLE
+        rows[dtype, x.device, slot.learning_rate, slot.decay, flat, large].append(row)
+        result.append(x)
+    for (_, device, rate, decay, flat, large), members in rows.items():
+        columns = [list(column) for column in zip(*members, strict=True)]
+        on_cpu, scale = device.type == "cpu", scalars.gradient_scale
+        if scale is not None and not on_cpu:  # reading it would wait for the device
+            columns[1], scale = torch._foreach_mul(columns[1], scale), None
+        factors = Factors.of(scalars, rate, decay, 1.0 if scale is None else float(scale))
+        kernel = _by_adam if on_cpu and flat and large and factors.suit_adam else _by_lists
+        size = CACHED if on_cpu else BOUNDED
+        _update_columns(kernel, blocks(columns, size) if flat else [columns], factors)
+    for momentum, new_momentum, velocity, new_velocity in narrow:
+        momentum.copy_(new_momentum)
+        velocity.copy_(new_velocity)
+    return result
+
+
+def _update_columns(kernel: Any, parts: Iterable[Any], factors: Factors) -> None:
+    """Update weights, given gradients, momentums and velocities; a part is a list of each."""
+    for x, g, m, v in parts:
+        # Not beta_2 * v + (1 - beta_2) * g ** 2: in float32 these two do not add up to one.
+        torch._foreach_sub_(v, v, alpha=factors.velocity_share)
+        torch._foreach_addcmul_(v, g, g, factors.velocity_share * factors.scale**2)
+        kernel(x, g, m, v, factors)
+
+
+def _by_adam(x: Any, g: Any, m: Any, v: Any, factors: Factors) -> None:
+    """Do the rest in one pass, as if Nadam were Adam with another beta_1, and mend m.
+
+    With rates a of m and b of g, a scale c of g and beta = beta_1, the weights move by
+
+        a * (beta * m + (1 - beta) * c * g) + b * c * g = r * (k * m + (1 - k) * g)
+
+    where r is the sum of the factors of m and g, and k = a * beta / r. The brackets are what Adam
+    has for m at beta_1 = k; r / a times that is off from Nadam's m by b * c / a times g.
+    """
+    a, b, c, rate = factors.momentum_rate, factors.gradient_rate, factors.scale, factors.total_rate
+    torch._fused_adamw_(
+        x,
+        g,
+        m,
+        v,
+        [],
+        [torch.tensor(NO_CORRECTION)] * len(x),
+        lr=rate,
+        beta1=a * (1.0 - factors.momentum_share) / rate,
+        beta2=UNCHANGED,
+        weight_decay=factors.decay / rate,
+        eps=factors.epsilon,
+        amsgrad=False,
+        maximize=False,
+    )
+    if c == 1.0:  # then the two factors of the mend add up to one
+        torch._foreach_lerp_(m, g, -b / a)
+    else:
+        torch._foreach_mul_(m, rate / a)
+        torch._foreach_add_(m, g, alpha=-b * c / a)
+
+
+def _by_lists(x: Any, g: Any, m: Any, v: Any, factors: Factors) -> None:
+    """Do the rest step by step, for any layout, device and numbers."""
+    if factors.decay:
+        torch._foreach_mul_(x, 1.0 - factors.decay)
+    torch._foreach_sub_(m, m, alpha=factors.momentum_share)
+    torch._foreach_add_(m, g, alpha=factors.momentum_share * factors.scale)
+    denominators = torch._foreach_sqrt(v)
+    torch._foreach_add_(denominators, factors.epsilon)
+    torch._foreach_addcdiv_(x, m, denominators, -factors.momentum_rate)
+    torch._foreach_addcdiv_(x, g, denominators, -factors.gradient_rate * factors.scale)
+
+
+def _by(key: Any, members: Iterable[Any]) -> dict[Any, list[Any]]:
+    groups: dict[Any, list[Any]] = collections.defaultdict(list)
+    for member in members:
+        groups[key(member)].append(member)
+    return groups
