@@ -1,4 +1,4 @@
-"""Callbacks for `fit()`: exact resumption, averages, what the optimizer used, adaptive rates."""
+"""Callbacks for `fit()`: exact resumption, averages, rates, what optimizer and loss scale did."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from nadam_suite.callbacks.batch_norm import recalibrate_batch_norm
 from nadam_suite.callbacks.evaluate_average import EvaluateAverage
 from nadam_suite.callbacks.finalization import EMAFinalization
 from nadam_suite.callbacks.hyperparameters import HyperparameterLogger
+from nadam_suite.callbacks.loss_scale_monitor import LossScaleMonitor
 from nadam_suite.callbacks.plateau import PlateauScale
 from nadam_suite.callbacks.training_state import TrainingState
 
@@ -17,6 +18,7 @@ __all__ = [
     "EMAFinalization",
     "EvaluateAverage",
     "HyperparameterLogger",
+    "LossScaleMonitor",
     "PlateauScale",
     "TrainingState",
     "recalibrate_batch_norm",

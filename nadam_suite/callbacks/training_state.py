@@ -20,6 +20,7 @@ from nadam_suite.averaging import show_raw
 from nadam_suite.backends import get_backend
 from nadam_suite.callbacks.average_checkpoint import AverageCheckpoint
 from nadam_suite.callbacks.finalization import EMAFinalization
+from nadam_suite.callbacks.loss_scale_monitor import LossScaleMonitor
 from nadam_suite.callbacks.plateau import PlateauScale
 from nadam_suite.callbacks.snapshot import Snapshot, assign, read, take
 from nadam_suite.errors import ArgumentError, StateError
@@ -34,6 +35,7 @@ _REMEMBERED: dict[type, tuple[str, ...]] = {
     PlateauScale: ("best", "cooldown_counter", "scale", "wait"),
     AverageCheckpoint: ("best",),
     EMAFinalization: ("best", "best_averages", "best_epoch", "best_statistics"),
+    LossScaleMonitor: ("growths_before", "skips_before"),
 }
 _FILE = "training_state.npz"
 

@@ -13,7 +13,7 @@ from rich.console import Console
 __all__ = ["Progress"]
 
 # In the history; on the screen they would fill the line.
-_LEFT_OUT = ("weight_decay", "beta_1", "momentum")
+_LEFT_OUT = ("weight_decay", "beta_1", "momentum", "loss_scale_growths")
 _REFRESH = 0.1  # seconds; reading the metrics waits for the device, so not at every batch
 
 

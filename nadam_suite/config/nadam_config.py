@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["WORD_NONE_KEYS", "NadamConfig", "ParameterRuleConfig"]
 
 # None is a choice here and not the default; TOML, which has no null, has the word "none" for it.
-WORD_NONE_KEYS = frozenset({"momentum_decay", "warmup"})
+WORD_NONE_KEYS = frozenset({"max_consecutive_skips", "momentum_decay", "warmup"})
 
 _CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 _SCHEDULED = ("learning_rate", "weight_decay", "beta_1")

@@ -16,6 +16,7 @@ from nadam_suite.config.base import Config
 from nadam_suite.config.callback_base import CallbackConfig
 from nadam_suite.config.callback_config import Callback
 from nadam_suite.config.distribution_config import DistributionConfig
+from nadam_suite.config.loss_scale_config import LossScaleConfig, loss_scale_faults
 from nadam_suite.config.nadam_config import NadamConfig
 from nadam_suite.config.schedule_checks import only_for_beta_1
 from nadam_suite.config.schedule_config import ScheduleConfig
@@ -96,6 +97,11 @@ class TrainConfig(Config):
             Defaults to 32.
         seed: An integer in [0, 2**32). Defaults to 0.
         precision: "float32" (the default), "mixed_bfloat16", "mixed_float16" or "bfloat16".
+        loss_scale: A `LossScaleConfig`, or its table, for "mixed_float16", or None, the default,
+            for its defaults. With `skip_nonfinite` its `max_consecutive_skips` counts in every
+            precision.
+        skip_nonfinite: Whether steps whose gradients are not finite are skipped in the other
+            precisions too, as in "mixed_float16". Defaults to false.
         callbacks: Tables with a `kind` and that kind's options; see `CALLBACKS`.
         use_averages: Whether an optimizer with `averaging` has its averages used: the validation
             after each epoch is theirs (val_*, beside val_raw_* of the raw weights), so early
@@ -117,7 +123,9 @@ class TrainConfig(Config):
     >>> optimizer = config.build_optimizer(config.plan(examples=1437))
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "use_averages"})
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"checkpoint_every", "loss_scale", "skip_nonfinite", "use_averages"}
+    )
 
     model: Part
     data: Part
@@ -130,6 +138,8 @@ class TrainConfig(Config):
     batch_size: Annotated[int, Field(ge=1)] = 32
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "bfloat16"] = "float32"
+    loss_scale: LossScaleConfig | None = None
+    skip_nonfinite: bool = False
     callbacks: Annotated[tuple[Callback, ...], BeforeValidator(_sequence)] = ()
     use_averages: bool = True
     distribution: DistributionConfig = DistributionConfig()
@@ -252,7 +262,7 @@ class TrainConfig(Config):
             found.append(faults.fault(f"{prefix}schedule", requirement, schedule, remedy))
         if own or _varies(values.get("schedule")):
             found += _plateau_faults(values.get("callbacks"), prefix)
-        return found + average_faults(values, prefix)
+        return found + average_faults(values, prefix) + loss_scale_faults(values, prefix)
 
     @classmethod
     def _prepared(

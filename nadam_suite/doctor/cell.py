@@ -6,7 +6,15 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["BACKENDS", "Averages", "Cell", "CellResult", "Observation", "Subject"]
+__all__ = [
+    "BACKENDS",
+    "Averages",
+    "Cell",
+    "CellResult",
+    "Observation",
+    "Precision",
+    "Subject",
+]
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -58,6 +66,26 @@ class Averages:
 
 
 @dataclasses.dataclass(frozen=True)
+class Precision:
+    """What a subject has for numbers that leave the range of their type.
+
+    Args:
+        unending: Loss scaling of a training that is never ended, however many steps are skipped.
+            Called with an optimizer and the arguments that both wrappers have.
+        for_model: What to compile a model with, that its layers of half precision train. Called
+            with an optimizer and the model.
+        skipping: What to compile with, that bad batches of float32 or bfloat16 are skipped. Called
+            with an optimizer.
+        watchers: Callbacks that put what was skipped into the logs, and end what only skips.
+    """
+
+    unending: Callable[..., Any]
+    for_model: Callable[..., Any]
+    skipping: Callable[..., Any]
+    watchers: Callable[[], list[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Subject:
     """Whose promise is tried: stock Keras or this package.
 
@@ -78,6 +106,7 @@ class Subject:
             the patience.
         watchers: Callbacks that put the optimizer's hyperparameters into the logs.
         averages: Averages of the weights, and what there is for their use.
+        precision: What belongs to half precision.
     """
 
     name: str
@@ -90,6 +119,7 @@ class Subject:
     plateau: Callable[..., Any]
     watchers: Callable[[], list[Any]]
     averages: Averages
+    precision: Precision
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,12 +17,13 @@ from nadam_suite.callbacks import (
     EMAFinalization,
     EvaluateAverage,
     HyperparameterLogger,
+    LossScaleMonitor,
     PlateauScale,
     TrainingState,
 )
-from nadam_suite.doctor.cell import Averages, Subject
+from nadam_suite.doctor.cell import Averages, Precision, Subject
 from nadam_suite.optimizers import Nadam
-from nadam_suite.precision import DynamicLossScaleOptimizer
+from nadam_suite.precision import DynamicLossScaleOptimizer, skip_nonfinite, wrap_for_policy
 from nadam_suite.schedules import WarmupCosine, WarmupExponential, WarmupPolynomial
 
 __all__ = ["ours", "stock"]
@@ -46,6 +48,12 @@ def stock() -> Subject:
         ),
         watchers=list,
         averages=_stock_averages(),
+        precision=Precision(
+            keras.optimizers.LossScaleOptimizer,
+            for_model=lambda optimizer, _model: optimizer,  # `compile()` wraps what it wraps
+            skipping=lambda optimizer: optimizer,
+            watchers=list,
+        ),
     )
 
 
@@ -64,6 +72,12 @@ def ours() -> Subject:
         ),
         watchers=lambda: [HyperparameterLogger()],
         averages=_our_averages(),
+        precision=Precision(
+            functools.partial(DynamicLossScaleOptimizer, max_consecutive_skips=None),
+            for_model=wrap_for_policy,
+            skipping=skip_nonfinite,
+            watchers=lambda: [LossScaleMonitor()],
+        ),
     )
 
 

@@ -14,6 +14,8 @@ from nadam_suite.doctor.probes import (
     costs,
     exclusions,
     gradients,
+    loss_scale_state,
+    loss_scaling,
     precision,
     replicas,
     schedules,
@@ -35,6 +37,8 @@ CELLS: tuple[Cell, ...] = tuple(
     sorted(
         (
             *precision.CELLS,
+            *loss_scaling.CELLS,
+            *loss_scale_state.CELLS,
             *averaging.CELLS,
             *averaging_fit.CELLS,
             *averaging_state.CELLS,

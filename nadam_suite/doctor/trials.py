@@ -20,8 +20,16 @@ import numpy as np
 from nadam_suite.backends import get_backend
 from nadam_suite.distribution import training_scope
 from nadam_suite.doctor.cell import Observation, Subject
-from nadam_suite.doctor.probes import averaging_fit, averaging_state
-from nadam_suite.doctor.probes.harness import FAR, compare, line_model, value
+from nadam_suite.doctor.probes.harness import (
+    FAR,
+    compare,
+    half_model,
+    line_model,
+    same,
+    state_of,
+    value,
+)
+from nadam_suite.doctor.probes.replicas import REPLICATED
 from nadam_suite.doctor.subjects import ours, stock
 
 __all__ = ["ARGUMENTS", "main"]
@@ -91,23 +99,62 @@ def _as_on_one_device(subject: Subject, name: str, strategy: Any) -> Observation
     return compare(_trained(optimizer, strategy), expected, 1e-6, "against one device")
 
 
-def _overflow(subject: Subject, index: int, strategy: Any) -> Observation:
-    """Train two steps, then one with an overflow in the part of one replica."""
-    rows = _ROWS[:3].copy()
-    rows[2, index, 0] = np.inf
-    with strategy.scope():
-        inner = subject.optimizer(0.1, use_ema=True)
-        model = line_model(subject.loss_scaling(inner, initial_scale=1024.0))
-        _fit(model, rows[:2])
-        before = _kernel(model)
-        _fit(model, rows[2:])
-    unchanged = np.array_equal(before, _kernel(model))
-    scale = float(value(model.optimizer.dynamic_scale))
-    steps = int(value(inner.iterations))
-    return Observation(
-        unchanged and scale == 512.0 and steps == 2,
-        f"weights {'kept' if unchanged else 'changed'}, scale 1024 to {scale:g}, {steps} steps",
-    )
+def _overflow(
+    index: int, replicas: int, inner: Callable[[Subject], Any], policy: str = "float32"
+) -> Callable[[Subject, Any], Observation]:
+    """Return a trial with one batch that overflows on one replica; without it the end is the same.
+
+    Args:
+        index: The replica.
+        replicas: Their number.
+        inner: The optimizer under the loss scale.
+        policy: What the model computes in. For other types than float32 the subject decides how the
+            loss is scaled.
+    """
+    parts = np.linspace(0.5, 1.0, replicas)[None, :, None]
+    good = np.array([(1.0, -0.5), (0.25, 1.0), (0.5, 0.5), (-1.0, 1.0)])[:, None] * parts
+    bad = good.copy()
+    bad[2, index, 0] = np.inf
+
+    def trained(subject: Subject, strategy: Any, rows: np.ndarray) -> keras.Model:
+        keras.config.set_dtype_policy(policy)
+        with strategy.scope():
+            if policy == "float32":
+                model = line_model(subject.loss_scaling(inner(subject)))
+            else:
+                model = half_model(subject, inner(subject))
+            _fit(model, rows.astype("float32"))
+        return model
+
+    def trial(subject: Subject, strategy: Any) -> Observation:
+        model = trained(subject, strategy, bad)
+        expected = state_of(trained(subject, strategy, np.delete(good, 2, axis=0)))
+        seen = state_of(model)
+        kept, finite = same(seen, expected), all(np.isfinite(array).all() for array in seen)
+        first, scale = model.optimizer.initial_scale, float(value(model.optimizer.dynamic_scale))
+        end = "as without that batch" if kept else "changed by it" if finite else "not finite"
+        return Observation(
+            kept and scale == 0.5 * first, f"scale {first:g} to {scale:g}, weights and state {end}"
+        )
+
+    return trial
+
+
+def _averaged(subject: Subject) -> Any:
+    return subject.optimizer(0.1, use_ema=True)
+
+
+def _overflows(replicas: int) -> dict[str, Callable[[Subject, Any], Observation]]:
+    """Return the trials of one overflow by cell."""
+    found = {
+        f"K4/{index + 1}-of-{replicas}": _overflow(index, replicas, _averaged)
+        for index in range(replicas)
+    }
+    if replicas == REPLICAS:
+        last = replicas - 1
+        found["K4/mixed-float16"] = _overflow(last, replicas, _averaged, "mixed_float16")
+        found["K4/other-optimizer"] = _overflow(last, replicas, lambda _: keras.optimizers.SGD(0.1))
+    return found
 
 
 def _verdict(subject: Subject, strategy: Any) -> Observation:
@@ -143,7 +190,7 @@ def _made_before(subject: Subject, strategy: Any) -> Observation:
     return compare(_trained(lambda: optimizer, strategy), expected, 1e-6, "against one device")
 
 
-def _averages(probe: Callable[..., Observation], subject: Subject, strategy: Any) -> Observation:
+def _on_replicas(probe: Callable[..., Observation], subject: Subject, strategy: Any) -> Observation:
     """Run a probe on replicas: models are made in the strategy's scope, and used outside of it."""
     if keras.backend.backend() == "tensorflow":
         return probe(subject, strategy.scope)
@@ -192,20 +239,21 @@ def _trials(task: str, subject: Subject) -> dict[str, Callable[[], Observation]]
             "D34/fit": lambda: _worker_fit(subject),
             "D07/overflow": lambda: _worker_overflow(subject),
         }
-    backend.split_cpu(REPLICAS)
-    strategy = backend.plain_strategy("replicas", REPLICAS)
-    if task == "averages":
-        return {
-            f"{row}/replicas": lambda probe=probe: _averages(probe, subject, strategy)  # type: ignore[misc]
-            for row, probe in {**averaging_fit.REPLICATED, **averaging_state.REPLICATED}.items()
-        }
+    # One size a process: strategies of two sizes would number their collectives alike.
+    replicas = int(task.partition("-on-")[2] or REPLICAS)
+    backend.split_cpu(replicas)
+    strategy = backend.plain_strategy("replicas", replicas)
+    if task.startswith("scaling") or task in REPLICATED:
+        trials = _overflows(replicas) if task.startswith("scaling") else {}
+        for module in REPLICATED.get(task, ()):
+            for row, probe in module.REPLICATED.items():
+                trials[f"{row}/replicas"] = functools.partial(_on_replicas, probe)
+        return {name: functools.partial(t, subject, strategy) for name, t in trials.items()}
     found: dict[str, Callable[[], Observation]] = {
         name: lambda name=name: _as_on_one_device(subject, name, strategy)  # type: ignore[misc]
         for name in ARGUMENTS
     }
     if keras.backend.backend() == "tensorflow":
-        found["K4/first-replica"] = lambda: _overflow(subject, 0, strategy)
-        found["K4/second-replica"] = lambda: _overflow(subject, 1, strategy)
         found["K5/verdict"] = lambda: _verdict(subject, strategy)
         found["D66/outside"] = lambda: _made_outside(subject, strategy)
         central = backend.plain_strategy("central", REPLICAS)
@@ -219,7 +267,8 @@ def main(arguments: list[str]) -> None:
     """Try everything of one task, and print what was seen, a line for each trial.
 
     Args:
-        arguments: "stock" or "ours", and "replicas", "averages" or "workers".
+        arguments: "stock" or "ours", and "replicas", "averages", "scaling", "scaling-on-4" or
+            "workers".
     """
     from nadam_suite.doctor.run import observed
 

@@ -13,7 +13,7 @@ from nadam_suite.distribution import TrainingScope, training_scope
 from nadam_suite.errors import ConfigError
 from nadam_suite.experiment.parts import Part, Splits, Task
 from nadam_suite.experiment.stream import Epoch, Evaluation, SharedBatches, batches
-from nadam_suite.precision import DynamicLossScaleOptimizer
+from nadam_suite.precision import wrap_for_policy
 from nadam_suite.schedules import TrainingPlan
 
 __all__ = ["EVALUATION_BATCH", "Feed", "compiled", "open_scope", "seeded"]
@@ -48,12 +48,15 @@ def seeded(config: TrainConfig) -> Iterator[None]:
 
 
 def compiled(make_model: Part, config: TrainConfig, plan: TrainingPlan) -> keras.Model:
-    """Return the model with its optimizer."""
+    """Return the model with its optimizer, in a loss scale where any layer needs one."""
     task: Task = make_model()
-    optimizer: Any = config.build_optimizer(plan)
-    if config.precision == "mixed_float16":
-        # Keras would add its own wrapper, which asks the first replica alone for overflows.
-        optimizer = DynamicLossScaleOptimizer(optimizer)
+    # Before `compile()`, which would add Keras' own wrapper: that one asks the first replica alone.
+    optimizer: Any = wrap_for_policy(
+        config.build_optimizer(plan),
+        task.model,
+        skip_nonfinite=config.skip_nonfinite,
+        **(config.loss_scale.options() if config.loss_scale else {}),
+    )
     task.model.compile(optimizer=optimizer, loss=task.loss, metrics=list(task.metrics))
     return task.model
 

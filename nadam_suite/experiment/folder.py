@@ -14,6 +14,7 @@ from typing import Any
 from nadam_suite.callbacks.files import replace_file, replace_text, sync_folder
 from nadam_suite.config import (
     Change,
+    LossScaleConfig,
     TrainConfig,
     diff,
     fingerprint,
@@ -28,7 +29,7 @@ CONFIG, ENVIRONMENT = "config.toml", "environment.json"
 ORIGIN, RESULT = "origin.json", "result.json"
 _CHECKPOINTS, _BEFORE = "checkpoints", "before-extension-"
 # Where the run goes, what it is called and what it keeps change nothing of what is trained; on
-# which devices, only the rounding.
+# which devices, only the rounding. Nor does what ends a training that only skips; see `_limit`.
 FREE = ("output", "name", "distribution", "checkpoint_every")
 # Another value of these makes a training that goes on, but not with the very same numbers.
 _VERSIONS = ("platform", "packages", "python")
@@ -200,7 +201,8 @@ class RunFolder:
             )
         self._check_environment(environment)
         given = config.to_dict()
-        return own.replace(**{key: given[key] for key in FREE})
+        own = own.replace(**{key: given[key] for key in FREE})
+        return own if _limit(own) == _limit(config) else _limited(own, _limit(config))
 
     def _siblings(self) -> list[TrainConfig]:
         """Return the other configs of this run; of a checkpoint, those of its run."""
@@ -298,7 +300,24 @@ class RunFolder:
 
 def _changes(before: TrainConfig, after: TrainConfig) -> list[Change]:
     """Return what differs between two configs and changes what is trained."""
+    if _skips(before) and _skips(after):
+        before, after = _limited(before, None), _limited(after, None)
     return [c for c in diff(before, after) if c.key.partition(".")[0] not in FREE]
+
+
+def _skips(config: TrainConfig) -> bool:
+    """Return whether steps that are not finite are skipped."""
+    return config.skip_nonfinite or config.precision == "mixed_float16"
+
+
+def _limit(config: TrainConfig) -> int | None:
+    """Return after how many skipped steps in a row a training ends."""
+    return (config.loss_scale or LossScaleConfig()).max_consecutive_skips
+
+
+def _limited(config: TrainConfig, limit: int | None) -> TrainConfig:
+    """Return a config of a training that ends after so many skipped steps in a row."""
+    return config.replace(loss_scale={"max_consecutive_skips": limit})
 
 
 def _write_json(path: Path, table: Mapping[str, Any]) -> None:

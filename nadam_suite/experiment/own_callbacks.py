@@ -16,6 +16,7 @@ from nadam_suite.callbacks import (
     EMAFinalization,
     EvaluateAverage,
     HyperparameterLogger,
+    LossScaleMonitor,
     PlateauScale,
 )
 from nadam_suite.config import CallbackConfig, TrainConfig
@@ -39,7 +40,11 @@ _KINDS: Mapping[str, type[keras.callbacks.Callback]] = MappingProxyType(
 
 
 def own_callbacks(
-    config: TrainConfig, plan: TrainingPlan, data: Epoch, folder: Path
+    config: TrainConfig,
+    plan: TrainingPlan,
+    data: Epoch,
+    folder: Path,
+    optimizer: keras.optimizers.Optimizer,
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks of a training in their order.
 
@@ -48,9 +53,12 @@ def own_callbacks(
         plan: Length of the training.
         data: The training data, to recalibrate batch normalization with.
         folder: The run's folder, in which relative paths lie.
+        optimizer: The model's optimizer; one with a loss scale is watched.
     """
-    logger = HyperparameterLogger()
-    return [logger, *(_made(c, plan, data, folder) for c in config.full_callbacks())]
+    watching: list[keras.callbacks.Callback] = [HyperparameterLogger()]
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        watching.append(LossScaleMonitor())
+    return [*watching, *(_made(c, plan, data, folder) for c in config.full_callbacks())]
 
 
 def average_files(config: TrainConfig, folder: Path) -> list[str]:

@@ -241,7 +241,8 @@ class Training:
     ) -> None:
         """Train the epochs that are left."""
         config, steps = self.config, self.plan.steps_per_epoch
-        own = own_callbacks(config, self.plan, self.feed.epoch(), self._folder.path)
+        path, data = self._folder.path, self.feed.epoch()
+        own = own_callbacks(config, self.plan, data, path, model.optimizer)
         recorder: list[keras.callbacks.Callback] = []
         if self._scope.is_chief:
             kept = kept_after(config, self.plan)

@@ -114,12 +114,13 @@ class FiniteGuard:
         self.note_skip()
         held = self.variables
         numbers = held.numbers()
-        by_place = dict(zip(places, gradients, strict=True))
+        by_place = dict(zip(places, map(get_backend().densify, gradients), strict=True))
         shares = [
             share_not_finite(by_place[place]) if place in by_place else keras.ops.zeros(())
             for place in range(held.shares.shape[0])
         ]
-        held.shares.assign(keras.ops.stack(shares))
+        # Those of this replica alone, where the gradients have not been summed.
+        held.shares.assign(get_backend().mean_everywhere(keras.ops.stack(shares)))
         earlier = keras.ops.convert_to_tensor(held.last_scales)[1:]
         scale = keras.ops.reshape(numbers.scale, (1,))
         held.last_scales.assign(keras.ops.concatenate([earlier, scale]))

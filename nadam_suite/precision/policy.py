@@ -19,6 +19,7 @@ def wrap_for_policy(
     policy: Any = None,
     *,
     skip_nonfinite: bool = False,
+    max_consecutive_skips: int | None = 50,
     **options: Any,
 ) -> keras.optimizers.Optimizer:
     """Put a dynamic loss scale around an optimizer where the precision needs one: for float16.
@@ -32,6 +33,7 @@ def wrap_for_policy(
             layer or a whole model, whose layers are all looked at. By default the global policy.
         skip_nonfinite: Whether a precision without a loss scale is to have steps skipped whose
             gradients are not finite, too; see the function of that name.
+        max_consecutive_skips: Number of skips in a row that ends the training, >= 1, or None.
         **options: Further arguments of `DynamicLossScaleOptimizer`, used for float16.
 
     Returns:
@@ -64,8 +66,11 @@ def wrap_for_policy(
                 f'arithmetic. Received: policy={policy!r}. Use "mixed_bfloat16", which needs no '
                 "loss scale."
             )
+        options["max_consecutive_skips"] = max_consecutive_skips
         return DynamicLossScaleOptimizer(optimizer, **options)
-    return _guarded(optimizer) if skip_nonfinite else optimizer
+    if not skip_nonfinite:
+        return optimizer
+    return _guarded(optimizer, max_consecutive_skips=max_consecutive_skips)
 
 
 def skip_nonfinite(

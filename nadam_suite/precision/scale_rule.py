@@ -126,11 +126,16 @@ class ScaleRule:
 
 
 def _check_count(name: str, value: Any) -> None:
-    if value is None:
+    count = check_integer(name, value, 1)
+    if count is None:
         raise ArgumentTypeError(
             f"Argument `{name}` must be an integer >= 1. Received: {name}=None. Pass an int."
         )
-    check_integer(name, value, 1)
+    if count > _LARGEST:
+        raise ArgumentError(
+            f"Argument `{name}` must be an integer <= {_LARGEST}. Received: {name}={value!r}. Set "
+            "dynamic=False for a scale that never changes."
+        )
 
 
 def _plus_one(counter: Any, where: Any = True) -> Any:

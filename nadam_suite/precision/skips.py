@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -63,7 +64,9 @@ def raise_if_stuck(optimizer: Any, limit: int | None = None) -> None:
 
 
 def warn_if_stuck(optimizer: Any) -> None:
-    """Tell of a training that ended in nothing but skips."""
+    """Tell of a training that ended in nothing but skips, unless it was an error that ended it."""
+    if sys.exception() is not None:
+        return  # JAX comes by here on its way out of `fit()`, when variables may have no values
     if optimizer.built and (message := stuck_message(optimizer)):
         warnings.warn(message, NadamSuiteWarning, stacklevel=3)
 

@@ -269,6 +269,48 @@ DISTRIBUTION = st.fixed_dictionaries(
     },
 )
 
+LIMIT = {"max_consecutive_skips": st.none() | st.integers(1, 2**31 - 1)}
+LOSS_SCALE = st.fixed_dictionaries(
+    {},
+    optional={
+        "initial_scale": st.floats(1.0, 2.0**20),
+        "dynamic_growth_steps": st.integers(1, 2**31 - 1),
+        "growth_factor": st.floats(1.0, 1e30),
+        "backoff_factor": st.floats(1e-30, 1.0),
+        "hysteresis": st.integers(1, 2**31 - 1),
+        "min_scale": st.floats(1e-30, 1.0),
+        "max_scale": st.floats(2.0**20, 1e38),
+        "dynamic": st.booleans(),
+        **LIMIT,
+    },
+)
+UNSCALED = st.sampled_from(["float32", "mixed_bfloat16", "bfloat16"])
+PRECISION = st.one_of(
+    st.fixed_dictionaries({}, optional={"precision": UNSCALED, "skip_nonfinite": st.just(False)}),
+    st.fixed_dictionaries(
+        {"skip_nonfinite": st.just(True)},
+        optional={
+            "precision": UNSCALED,
+            "loss_scale": st.fixed_dictionaries({}, optional=LIMIT),
+        },
+    ),
+    st.fixed_dictionaries(
+        {"precision": st.just("mixed_float16")},
+        optional={"skip_nonfinite": st.booleans(), "loss_scale": st.none() | LOSS_SCALE},
+    ),
+)
+
+
+def _with_precision(tables: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    """Put the two together, without a factor that a loss scale would drop."""
+    table = {**tables[0], **tables[1]}
+    if table.get("skip_nonfinite") or table.get("precision") == "mixed_float16":
+        optimizer = dict(table["optimizer"])
+        optimizer.pop("loss_scale_factor", None)
+        table["optimizer"] = optimizer
+    return table
+
+
 TRAIN_TABLES = st.fixed_dictionaries(
     {
         "model": NAME | st.just("package.module:function"),
@@ -283,12 +325,12 @@ TRAIN_TABLES = st.fixed_dictionaries(
         "epochs": st.integers(1, 10**6),
         "batch_size": st.integers(1, 10**6),
         "seed": st.integers(0, 2**32 - 1),
-        "precision": st.sampled_from(["float32", "mixed_bfloat16", "mixed_float16", "bfloat16"]),
         "callbacks": st.lists(CALLBACK, max_size=3),
         "distribution": DISTRIBUTION,
         "output": st.none() | TEXT,
         "checkpoint_every": st.none() | st.integers(1, 99),
     },
 )
+TRAIN_TABLES = st.tuples(TRAIN_TABLES, PRECISION).map(_with_precision)
 TRAIN_CONFIGS = TRAIN_TABLES.map(TrainConfig.from_dict)
 CONFIGS = NADAM_CONFIGS | TRAIN_CONFIGS

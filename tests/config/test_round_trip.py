@@ -89,14 +89,16 @@ def test_what_was_typed_is_in_the_config(table):
     typed = copy.deepcopy(table)
     found = TrainConfig.from_dict(table).to_dict()
     assert table == typed
-    for key in table.keys() - {"optimizer", "schedule", "callbacks", "distribution"}:
+    inner = {"optimizer", "schedule", "callbacks", "distribution", "loss_scale"}
+    for key in table.keys() - inner:
         assert found[key] == typed[key]
     tables = {"weight_decay", "beta_1", "averaging"}
     for key in typed["optimizer"].keys() - {"parameter_rules", *tables}:
         assert found["optimizer"][key] == typed["optimizer"][key]
     for key in tables & typed["optimizer"].keys():
         assert_holds(found["optimizer"][key], typed["optimizer"][key])
-    assert_holds(found["schedule"], typed.get("schedule"))
+    for key in ("schedule", "loss_scale"):
+        assert_holds(found[key], typed.get(key))
     for key, value in typed.get("distribution", {}).items():
         assert found["distribution"][key] == value
 

@@ -26,9 +26,13 @@ ROWS += ["D04", "D19", "D20", "D22", "D23", "D28", "D65", "D67"]
 # What several replicas do; R1 is what stock Keras gets right there.
 ROWS += ["K1", "K2", "K3", "K4", "K5", "D07", "D33", "D34", "D45", "D66"]
 
+# The rows about half precision.
+ROWS += ["K8", "K9", "K10", "D43", "D44", "D49", "D53", "D54", "D57"]
 
-# Rows about averages whose cells are tried on several replicas too.
-REPLICATED = ["K11", "K12", "K13", "K14", "K16", "K17", "K18", "K20", "D04", "D19", "D23"]
+
+# Rows whose cells are tried on several replicas too.
+REPLICATED = ["K8", "K9", "K10", "K11", "K12", "K13", "K14", "K16", "K17", "K18", "K20"]
+REPLICATED += ["D04", "D19", "D23"]
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -40,12 +44,23 @@ def test_every_row_has_a_cell_that_stock_breaks(row):
 
 
 @pytest.mark.parametrize("row", REPLICATED)
-def test_averages_are_tried_on_replicas(row):
+def test_promises_of_one_device_are_tried_on_replicas(row):
     """The cell of several replicas has the promise of one device, and runs on both backends."""
     (cell,) = [cell for cell in CELLS if cell.id == f"{row}/replicas"]
     assert cell.backends == ("tensorflow", "jax")
     assert cell.title in [other.title for other in CELLS if other.row == row and other != cell]
     assert set(cell.backends) - set(cell.stock_holds_on)
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_each_replica_overflows_once(replicas):
+    """Wherever the overflow is, a cell has it; on TensorFlow stock asks the first replica only."""
+    cells = {cell.id: cell for cell in CELLS}
+    every = [cells[f"K4/{index}-of-{replicas}"] for index in range(1, replicas + 1)]
+    assert all(cell.backends == ("tensorflow", "jax") for cell in every)
+    assert [cell.stock_should_hold("tensorflow") for cell in every] == [True] + [False] * (
+        replicas - 1
+    )
 
 
 def test_ids_are_unique_and_well_formed():

@@ -1,4 +1,8 @@
-"""Functions that a user's config names; PAUSE, in seconds, makes each batch take its time."""
+"""Functions that a user's config names.
+
+PAUSE, in seconds, makes each batch take its time; SPOILT is the share of the batches that have a
+number which is none.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,12 @@ def network() -> Task:
     return Task(keras.Sequential([keras.Input((1,)), *layers]), "mse", ("mae",))
 
 
+def partly_half() -> Task:
+    """One layer computes in float16, whatever the others do."""
+    layers = [keras.layers.Dense(8, "relu", dtype="mixed_float16"), keras.layers.Dense(1)]
+    return Task(keras.Sequential([keras.Input((1,)), *layers]), "mse")
+
+
 def normalized() -> Task:
     layers = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(1)]
     return Task(keras.Sequential([keras.Input((1,)), *layers]), "mse", ("mae",))
@@ -35,6 +45,16 @@ def points(validate: bool = True) -> Splits:
 
     validation = (x[::5], x[::5] ** 2) if validate else None
     return Splits(train=(x, x**2), validation=validation, augment=paused)
+
+
+def spoilt_points() -> Splits:
+    splits = points()
+
+    def spoil(batch: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        spoilt = generator.random() < float(os.environ.get("SPOILT", "0"))
+        return np.full_like(batch, np.nan) if spoilt else batch
+
+    return Splits(train=splits.train, validation=splits.validation, augment=spoil)
 
 
 def points_with_test() -> Splits:

@@ -18,7 +18,7 @@ def config(epochs, schedule=WSD, optimizer=None, **changes):
     options = {"learning_rate": 0.05, "weight_decay": 0.1, "use_ema": True}
     return TrainConfig(
         model=changes.pop("model", f"{OWN}:network"),
-        data=f"{OWN}:points",
+        data=changes.pop("data", f"{OWN}:points"),
         epochs=epochs,
         batch_size=12,
         schedule=schedule,

@@ -248,6 +248,37 @@ def test_variables_without_gradient_are_left_out(inner, compiled):
     assert remembered(scaled.optimizer)[2][2] == 1
 
 
+@pytest.mark.parametrize("inner", [Nadam, adam])
+def test_gradients_of_embeddings(inner):
+    """Sparse ones, which TensorFlow hands over, are unscaled and looked at as others are."""
+    tokens, y = np.array([[0, 1, 1]] * 4), np.zeros((4, 3, 2), "float32")
+
+    def trained(optimizer):
+        layer = keras.layers.Embedding(6, 2, embeddings_initializer="ones")
+        model = keras.Sequential([keras.Input((3,), dtype="int32"), layer])
+        model.compile(optimizer, "mse")
+        model.fit(tokens, y, batch_size=2, verbose=0)
+        return model
+
+    scale = DynamicLossScaleOptimizer(inner(), initial_scale=8.0)
+    model = trained(scale)
+    (table,) = model.get_weights()
+    np.testing.assert_allclose(table, trained(inner()).get_weights()[0], rtol=1e-6)
+    y[0, 0] = np.nan
+    model.fit(tokens, y, batch_size=4, verbose=0)
+    np.testing.assert_array_equal(model.get_weights()[0], table)
+    assert 0.0 < keras.ops.convert_to_numpy(scale.scale_variables.shares)[0] < 1.0
+
+
+def test_large_gradients_are_finite():
+    """Sums of squares overflow where the gradients do not; that is no reason to skip a step."""
+    scaled = Scaled(initial_scale=1.0)
+    scaled.loop.step([np.array([1e30, -3e38]), np.array([[1e25]])])
+    scaled.loop.write_back()
+    assert remembered(scaled.optimizer)[2][2] == 0
+    assert int(scaled.optimizer.iterations) == 1
+
+
 @pytest.mark.parametrize(
     ("argument", "value"),
     [

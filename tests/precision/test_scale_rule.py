@@ -121,6 +121,7 @@ def test_dead_scales_of_saved_states_come_to_life(saved, wanted):
         ("backoff_factor", 1.5),
         ("hysteresis", 0),
         ("growth_steps", 0),
+        ("growth_steps", 2**31),
         ("min_scale", 0.0),
         ("max_scale", float("inf")),
         ("max_scale", 1.0),

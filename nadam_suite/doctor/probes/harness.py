@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from nadam_suite.doctor.cell import Observation
+from nadam_suite.doctor.cell import Observation, Subject
 
 __all__ = [
     "FAR",
@@ -20,10 +20,13 @@ __all__ = [
     "averages",
     "caught_warnings",
     "compare",
+    "half_model",
     "line_model",
     "nadam",
     "refusal",
+    "same",
     "scratch",
+    "state_of",
     "train",
     "value",
     "variable",
@@ -66,6 +69,31 @@ def line_model(optimizer: Any, width: int = 2, **layer: Any) -> keras.Model:
     jit = keras.backend.backend() == "jax"
     model.compile(optimizer=optimizer, loss="mean_absolute_error", jit_compile=jit)
     return model
+
+
+def half_model(
+    subject: Subject, optimizer: Any, *, loss_weights: Any = None, **layer: Any
+) -> keras.Model:
+    """Return a line model that was compiled with what the subject has for its precision."""
+    model = line_model(keras.optimizers.SGD(), **layer)
+    model.compile(
+        optimizer=subject.precision.for_model(optimizer, model),
+        loss="mean_absolute_error",
+        loss_weights=loss_weights,
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    return model
+
+
+def state_of(model: keras.Model) -> list[np.ndarray]:
+    """Return the weights and all that the optimizer keeps, but for the scale of the loss."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return [value(v) for v in (*model.trainable_variables, *optimizer.variables)]
+
+
+def same(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> bool:
+    """Return whether two states are equal to the bit, and finite."""
+    return len(first) == len(second) and all(map(np.array_equal, first, second))
 
 
 def train(model: keras.Model, gradients: Iterable[Any]) -> None:

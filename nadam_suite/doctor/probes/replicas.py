@@ -17,10 +17,10 @@ from typing import Any
 import keras
 
 from nadam_suite.doctor.cell import Cell, Observation, Subject
-from nadam_suite.doctor.probes import averaging_fit, averaging_state
+from nadam_suite.doctor.probes import averaging_fit, averaging_state, loss_scaling
 from nadam_suite.doctor.probes.harness import scratch
 
-__all__ = ["CELLS"]
+__all__ = ["CELLS", "REPLICATED"]
 
 _ROOT = Path(__file__).resolve().parents[3]
 _CHILD = """
@@ -129,20 +129,38 @@ def _argument(row: str, name: str, title: str, stock: tuple[str, ...] = ()) -> C
     )
 
 
-def _average(row: str, title: str, setting: str) -> Cell:
+def _overflow(name: str, setting: str, index: int = 2, replicas: int = 2) -> Cell:
     return Cell(
-        f"{row}/replicas",
-        title,
-        f"{setting}, on 2 replicas",
-        _trial(f"{row}/replicas", "averages"),
+        f"K4/{name}",
+        "An overflow on any replica skips the step on all, and lowers the loss scale once.",
+        f"{setting}, inf in the part of replica {index} of {replicas}",
+        _trial(f"K4/{name}", "scaling" if replicas == 2 else f"scaling-on-{replicas}"),
         backends=("tensorflow", "jax"),
-        stock_holds_on=("jax",) if row == "K17" else (),
+        stock_holds_on=("tensorflow", "jax") if index == 1 else ("jax",),
+        slow=True,
+    )
+
+
+def _replicated(cell: Cell, task: str) -> Cell:
+    """Return the cell that tries the same promise on replicas."""
+    return Cell(
+        f"{cell.row}/replicas",
+        cell.title,
+        f"{cell.setting}, on 2 replicas",
+        _trial(f"{cell.row}/replicas", task),
+        backends=("tensorflow", "jax"),
+        stock_holds_on=("jax",) if cell.row == "K17" else (),
         slow=True,
     )
 
 
 _SAME = "It means on two replicas what it means on one device."
 _T = ("tensorflow",)
+# Modules whose probes are tried on replicas too, by the task that tries them.
+REPLICATED: dict[str, tuple[Any, ...]] = {
+    "averages": (averaging_fit, averaging_state),
+    "scaling": (loss_scaling,),
+}
 
 CELLS = (
     _argument("K1", "accumulation", "gradient_accumulation_steps works on several replicas."),
@@ -156,17 +174,12 @@ CELLS = (
         for name in ("averages", "weight-decay", "loss-scale-factor", "schedule", "callable")
     ),
     *(
-        Cell(
-            f"K4/{which}-replica",
-            "An overflow on any replica skips the step on all, and lowers the loss scale once.",
-            f"loss scaling, 2 replicas, inf in the part of the {which}",
-            _trial(f"K4/{which}-replica"),
-            backends=_T,
-            stock_holds_on=_T if which == "first" else (),
-            slow=True,
-        )
-        for which in ("first", "second")
+        _overflow(f"{index}-of-{replicas}", "loss scaling", index, replicas)
+        for replicas in (2, 4)
+        for index in range(1, replicas + 1)
     ),
+    _overflow("mixed-float16", "policy mixed_float16"),
+    _overflow("other-optimizer", "loss scaling around SGD"),
     Cell(
         "K5/verdict",
         "All replicas take the same branch, also where each is a program of its own.",
@@ -217,10 +230,10 @@ CELLS = (
     ),
     # Of each cell that is tried on replicas too, the promise and the setting are the same.
     *(
-        _average(cell.row, cell.title, cell.setting)
-        for module in (averaging_fit, averaging_state)
-        for row, probe in module.REPLICATED.items()
+        _replicated(cell, task)
+        for task, modules in REPLICATED.items()
+        for module in modules
         for cell in module.CELLS
-        if cell.probe is probe
+        if cell.probe in module.REPLICATED.values()
     ),
 )

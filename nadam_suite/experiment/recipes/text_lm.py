@@ -78,7 +78,10 @@ def _block(x: Any, name: str, width: int, heads: int, dropout: float) -> Any:
     layers = keras.layers
     y = layers.LayerNormalization(epsilon=1e-5, name=f"{name}_norm_1")(x)
     attention = layers.MultiHeadAttention(heads, width // heads, name=f"{name}_attention")
-    y = attention(y, y, use_causal_mask=True)
+    # JAX on a CPU cannot multiply float16 in fused attention; asking for scores leaves that out.
+    half = keras.config.dtype_policy().compute_dtype == "float16"
+    y = attention(y, y, use_causal_mask=True, return_attention_scores=half)
+    y = y[0] if half else y
     x = x + layers.Dropout(dropout, name=f"{name}_dropout_1")(y)
     y = layers.LayerNormalization(epsilon=1e-5, name=f"{name}_norm_2")(x)
     y = layers.Dense(4 * width, activation="gelu", name=f"{name}_dense_1")(y)
