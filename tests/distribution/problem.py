@@ -16,6 +16,7 @@ import numpy as np
 
 from nadam_suite import Nadam, ParameterRule, no_decay
 from nadam_suite.averaging import EMA, SWA, PowerEMA, Window
+from nadam_suite.precision import DynamicLossScaleOptimizer
 
 BATCHES, BATCH = 50, 16
 SETUPS = ("one", "data-2", "data-4", "model-2x2")
@@ -78,7 +79,7 @@ SCENARIOS = {
     "bfloat16": Scenario(EXACT, "bfloat16"),
     "float16": Scenario(EXACT, "float16"),
     "mixed_bfloat16": Scenario(EXACT, "mixed_bfloat16"),
-    "mixed_float16": Scenario(EXACT, "mixed_float16"),
+    "mixed_float16": Scenario({**EXACT, "loss_scale_factor": None}, "mixed_float16"),
 }
 
 
@@ -151,7 +152,7 @@ def compiled(scenario: Scenario) -> tuple[keras.Model, list[tuple[Any, Any]]]:
     optimizer = make_optimizer(scenario.options)
     if scenario.policy == "mixed_float16":
         # Small enough for no partial sum to overflow, and it grows twice in 50 steps.
-        optimizer = keras.optimizers.LossScaleOptimizer(
+        optimizer = DynamicLossScaleOptimizer(
             optimizer, initial_scale=2.0**10, dynamic_growth_steps=20
         )
     if scenario.exact or scenario.policy != "float32":

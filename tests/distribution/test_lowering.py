@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nadam_suite import Nadam
+from nadam_suite.precision import DynamicLossScaleOptimizer
 from tests.distribution.problem import TOGETHER, make_optimizer
 from tests.processes import run_python
 
@@ -68,7 +69,11 @@ def text_model(policy: str, options: dict[str, Any]) -> tuple[keras.Model, Any]:
     ]
     model = keras.Sequential([keras.Input((3,), dtype="int32"), *layers])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(nadam(options), loss, metrics=["accuracy"], jit_compile=True)
+    optimizer: Any = nadam(options)
+    if policy == "mixed_float16":
+        unscaled = nadam({**options, "loss_scale_factor": None})
+        optimizer = DynamicLossScaleOptimizer(unscaled)
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=True)
     tokens = np.arange(24, dtype="int32").reshape(8, 3) % 16
     return model, (tokens, np.arange(8, dtype="int32") % 4)
 
