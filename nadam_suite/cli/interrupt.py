@@ -2,7 +2,8 @@
 
 Python raises KeyboardInterrupt wherever it happens to be, and some places swallow every exception:
 callbacks of the garbage collector, which frameworks install, and finalizers. So that the request
-is also remembered, and looked at between two batches.
+is also remembered, and looked at between two batches. Others make an error of their own of it, such
+as pydantic where it calls back; that is an interruption too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from typing import Any
+
+from nadam_suite.errors import NadamSuiteError
 
 __all__ = ["Interrupt"]
 
@@ -23,7 +26,11 @@ class Interrupt:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Remember what the signal asks for, inside; elsewhere it does what it did before."""
+        """Remember what the signal asks for, inside; elsewhere it does what it did before.
+
+        Raises:
+            KeyboardInterrupt: The signal came, also where an error was made of it.
+        """
         try:
             before = signal.signal(signal.SIGINT, self._ask)
         except ValueError:  # only the main thread may do this
@@ -31,6 +38,10 @@ class Interrupt:
             return
         try:
             yield
+        except Exception as error:
+            if self._asked and not isinstance(error, NadamSuiteError) and _is_made_of_one(error):
+                raise KeyboardInterrupt from error
+            raise
         finally:
             signal.signal(signal.SIGINT, before)
 
@@ -47,3 +58,12 @@ class Interrupt:
         del number, frame
         self._asked = True
         raise KeyboardInterrupt
+
+
+def _is_made_of_one(error: BaseException | None) -> bool:
+    """Return whether an error was raised while a KeyboardInterrupt was handled."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

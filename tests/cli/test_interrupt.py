@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
 
+import pydantic
 import pytest
 
 from nadam_suite.cli.interrupt import Interrupt
@@ -37,6 +39,29 @@ def test_swallowed_interruption_is_remembered():
             gc.callbacks.remove(collected)
         with pytest.raises(KeyboardInterrupt):
             interrupt.check()
+
+
+def test_an_error_that_was_made_of_an_interruption_is_one():
+    """pydantic wraps whatever comes out of a serializer."""
+
+    class Slow(pydantic.BaseModel):
+        @pydantic.model_serializer
+        def interrupted(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            return {}
+
+    with pytest.raises(KeyboardInterrupt), Interrupt().watched():
+        Slow().model_dump()
+
+
+def test_other_errors_stay_what_they_are():
+    """Without an interruption, and after one that somebody dealt with."""
+    with pytest.raises(ZeroDivisionError), Interrupt().watched():
+        _ = 1 / 0
+    with pytest.raises(ZeroDivisionError), Interrupt().watched():
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        _ = 1 / 0
 
 
 def test_handler_is_given_back():
