@@ -26,6 +26,8 @@ __all__ = ["TensorFlowBackend"]
 class TensorFlowBackend(Backend):
     """Adapter of the TensorFlow backend: eager, `tf.function` and XLA."""
 
+    scales_in_update = True
+
     def check_devices(self, optimizer: Any, variables: Sequence[Any]) -> None:
         """Refuse an optimizer that was created in another strategy's scope, or in none."""
         check_strategy(optimizer, variables)
@@ -145,10 +147,6 @@ class TensorFlowBackend(Backend):
     def norm(self, tensors: Sequence[Any], dtype: str) -> Any:
         """Square and sum in one pass."""
         return tensorflow_update.norm(tensors, dtype)
-
-    def scaled(self, tensors: Sequence[Any], factor: Any, scalars: Any) -> tuple[list[Any], Any]:
-        """Leave it to the update."""
-        return tensorflow_update.scaled(tensors, factor, scalars)
 
     def eagerly(self, function: Callable[[], None], variables: Sequence[Any]) -> None:
         """Leave the graph that is being traced, and the replica that traces it."""

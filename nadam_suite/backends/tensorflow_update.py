@@ -23,7 +23,7 @@ import tensorflow as tf
 from nadam_suite.backends.slot import Slot, dtype_of
 from nadam_suite.backends.tensorflow_replicas import strategy_of
 
-__all__ = ["Place", "average", "norm", "scaled", "update"]
+__all__ = ["Place", "average", "norm", "update"]
 
 SMALL = 2**14  # elements up to which dispatch costs more than copying into a stack and out of it
 STACKED = 4  # variables from which on a stack is worth it
@@ -164,11 +164,6 @@ def norm(tensors: Sequence[Any], dtype: str) -> Any:
     whole += [tensor for place, tensor in enumerate(tensors) if place not in together]
     halves = [tf.cast(tf.nn.l2_loss(tensor), dtype) for tensor in whole]
     return tf.sqrt(2.0 * tf.add_n(halves))
-
-
-def scaled(tensors: Sequence[Any], factor: Any, scalars: Any) -> tuple[list[Any], Any]:
-    """Do what `Backend.scaled` does: leave it to the update, which has the gradients at hand."""
-    return list(tensors), dataclasses.replace(scalars, gradient_scale=factor)
 
 
 class _Stack:

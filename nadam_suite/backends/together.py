@@ -5,6 +5,7 @@ Here each is done for one variable after the other, in `keras.ops`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ __all__ = ["Together"]
 
 class Together:
     """The part of an adapter that a framework may do faster for many variables."""
+
+    # Whether `update` multiplies the gradients by what the scalars say, block by block.
+    scales_in_update = False
 
     def densify(self, gradient: Any) -> Any:
         """Return a dense gradient; contributions to the same row are summed."""
@@ -62,6 +66,8 @@ class Together:
             The scaled gradients with the same scalars; or the same gradients, with scalars whose
             `gradient_scale` tells `update` to scale them.
         """
+        if self.scales_in_update:
+            return list(tensors), dataclasses.replace(scalars, gradient_scale=factor)
         return [tensor * keras.ops.cast(factor, tensor.dtype) for tensor in tensors], scalars
 
     def accumulate(self, accumulators: Sequence[Any], gradients: Sequence[Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ class TorchBackend(Backend):
     """Adapter of the PyTorch backend."""
 
     math: Any = PythonMath
+    scales_in_update = True
 
     def scalar(self, value: Any, dtype: str) -> float:
         """Return a Python float."""
@@ -142,10 +142,6 @@ class TorchBackend(Backend):
         """Return a tensor on the device: reading it would wait for a GPU."""
         return torch_update.global_norm(tensors)
 
-    def scaled(self, tensors: Sequence[Any], factor: Any, scalars: Any) -> tuple[list[Any], Any]:
-        """Leave it to the update, which does it block by block."""
-        return list(tensors), dataclasses.replace(scalars, gradient_scale=factor)
-
     def accumulate(self, accumulators: Sequence[Any], gradients: Sequence[Any]) -> None:
         """Add in place with one foreach call."""
         torch._foreach_add_(torch_update.tensors(accumulators), list(gradients))
@@ -180,8 +176,17 @@ class TorchBackend(Backend):
         self.put(variables, values)
 
     def finite(self, tensors: Sequence[Any]) -> bool:
-        """Look at the norms, one foreach call for all tensors."""
-        return _all_finite(tensors)
+        """Look at the norms, one foreach call for all tensors.
+
+        Of all ways to find NaN and infinity the norm is the fastest on CPU and GPU. It may overflow
+        by itself, so where one is not finite the elements decide.
+        """
+        norms = collections.defaultdict(list)
+        for norm in torch._foreach_norm(list(tensors)):
+            norms[norm.device, norm.dtype].append(norm)
+        if all(bool(torch.isfinite(torch.stack(group)).all()) for group in norms.values()):
+            return True
+        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
     def divided(self, tensors: Sequence[Any], by: Any) -> list[Any]:
         """Divide with one foreach call."""
@@ -196,7 +201,7 @@ class TorchBackend(Backend):
             groups[weight.device].append((variable, weight))
         for pairs in groups.values():
             variables, tensors = [v for v, _ in pairs], [w for _, w in pairs]
-            if _all_finite(tensors):
+            if self.finite(tensors):
                 # With a share of one, as at the first time, this gives the weights to the bit.
                 torch._foreach_lerp_(torch_update.tensors(variables), tensors, share)
             else:
@@ -262,17 +267,3 @@ class TorchBackend(Backend):
             f"Keras trains on one device there. Received: {asked}. Set KERAS_BACKEND to tensorflow "
             "or jax, where several devices share a batch."
         )
-
-
-def _all_finite(tensors: Sequence[Any]) -> bool:
-    """Return whether all elements are finite.
-
-    Of all ways to find NaN and infinity the norm is the fastest on CPU and GPU. It may overflow by
-    itself, so where one is not finite the elements decide.
-    """
-    norms = collections.defaultdict(list)
-    for norm in torch._foreach_norm(list(tensors)):
-        norms[norm.device, norm.dtype].append(norm)
-    if all(bool(torch.isfinite(torch.stack(group)).all()) for group in norms.values()):
-        return True
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

@@ -225,7 +225,6 @@ class Nadam(Averages, LearningRate, Persistence, Subset, keras.optimizers.Nadam)
         """
         self.apply_guarded(grads, trainable_variables, None)
 
-    @as_written
     def apply_guarded(
         self,
         grads: Sequence[Any],

@@ -47,7 +47,7 @@ class StepScalars:
         decay: What `weight_decay` has decided on, or None without weight decay.
         epsilon: Added to the root.
         gradient_scale: Factor of all gradients that the backend applies in its update, or None;
-            only a backend whose `clipped` says so has one.
+            see `Backend.scaled`.
     """
 
     momentum_rate: Any

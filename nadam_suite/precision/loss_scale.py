@@ -118,7 +118,7 @@ class DynamicLossScaleOptimizer(Forwarding, Persistence, keras.optimizers.LossSc
             name=name,
             **kwargs,
         )
-        self._rule = rule
+        self.rule = rule
         self.max_consecutive_skips = limit
         self._skip_noted = False
         self._pending_state: Mapping[str, np.ndarray] | None = None
@@ -146,7 +146,7 @@ class DynamicLossScaleOptimizer(Forwarding, Persistence, keras.optimizers.LossSc
         self.scale_variables = ScaleVariables(
             self.dynamic_scale,
             self.step_counter,
-            add("counters", (len(COUNTERS),), "int32", self._rule.start()),
+            add("counters", (len(COUNTERS),), "int32", self.rule.start()),
             add("shares", (len(variables),), "float32", 0.0),
             add("last_scales", (REMEMBERED_SCALES,), "float32", 0.0),
         )
@@ -177,7 +177,7 @@ class DynamicLossScaleOptimizer(Forwarding, Persistence, keras.optimizers.LossSc
             trainable_variables = list(trainable_variables)
             self.build(trainable_variables)
         self._skip_noted = False
-        guard = FiniteGuard(self._rule, self.scale_variables, self._note_skip)
+        guard = FiniteGuard(self.rule, self.scale_variables, self._note_skip)
         if isinstance(self.inner_optimizer, Nadam):
             self.inner_optimizer.apply_guarded(grads, trainable_variables, guard)
         else:
@@ -233,14 +233,9 @@ class DynamicLossScaleOptimizer(Forwarding, Persistence, keras.optimizers.LossSc
         return tuple(self._trainable_variables)
 
     @property
-    def rule(self) -> ScaleRule:
-        """When the scale grows and falls."""
-        return self._rule
-
-    @property
     def scales_loss(self) -> bool:
         """Whether the loss is multiplied by anything but one."""
-        return self._rule.scales
+        return self.rule.scales
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Do what the inner optimizer does at the end of `fit()`; warn if all ended in skips."""
@@ -249,7 +244,7 @@ class DynamicLossScaleOptimizer(Forwarding, Persistence, keras.optimizers.LossSc
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON data."""
-        rule = self._rule
+        rule = self.rule
         return {
             "name": self.name,
             "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),

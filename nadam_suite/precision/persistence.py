@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,10 +13,11 @@ import numpy as np
 from nadam_suite.backends import get_backend
 from nadam_suite.errors import NadamSuiteWarning, StateError
 from nadam_suite.optimizers.state import read_store, scaled_state
+from nadam_suite.precision.guard import ScaleVariables
 
 __all__ = ["Persistence"]
 
-_NAMES = ("dynamic_scale", "step_counter", "counters", "shares", "last_scales")
+_NAMES = tuple(field.name for field in dataclasses.fields(ScaleVariables))
 
 
 class Persistence:

@@ -15,11 +15,14 @@ import numpy as np
 from nadam_suite.doctor.cell import Observation, Subject
 
 __all__ = [
+    "BAD",
     "FAR",
+    "TINY",
     "apply_all",
     "averages",
     "caught_warnings",
     "compare",
+    "compile_line",
     "half_model",
     "line_model",
     "nadam",
@@ -33,6 +36,8 @@ __all__ = [
 ]
 
 FAR = -1e3  # a target so far below that the gradient of the absolute error is the input itself
+BAD = (np.inf, 1.0)  # a batch whose gradients overflow
+TINY = 1e-8  # zero in float16, whose smallest number is 6e-8
 
 
 def variable(
@@ -59,16 +64,28 @@ def apply_all(optimizer: Any, weights: Sequence[Any], gradients: Sequence[Any]) 
 
 
 def line_model(optimizer: Any, width: int = 2, **layer: Any) -> keras.Model:
-    """Return a compiled linear model whose gradient is the input, see `train`.
+    """Return a compiled linear model whose gradient is the input, see `train` and `compile_line`.
 
-    The layer is named "line"; its kernel starts at 1, its bias, if asked for, at 0. The step is
-    compiled as the backend does it by default, without XLA on TensorFlow, which takes longer.
+    The layer is named "line"; its kernel starts at 1, its bias, if asked for, at 0.
     """
     layer = {"use_bias": False, "kernel_initializer": "ones", "name": "line"} | layer
     model = keras.Sequential([keras.Input((width,)), keras.layers.Dense(1, **layer)])
-    jit = keras.backend.backend() == "jax"
-    model.compile(optimizer=optimizer, loss="mean_absolute_error", jit_compile=jit)
+    compile_line(model, optimizer)
     return model
+
+
+def compile_line(model: keras.Model, optimizer: Any, loss_weights: Any = None) -> None:
+    """Compile a line model; a weight of the loss multiplies the gradients.
+
+    The step is compiled as the backend does it by default, without XLA on TensorFlow, which takes
+    longer.
+    """
+    model.compile(
+        optimizer=optimizer,
+        loss="mean_absolute_error",
+        loss_weights=loss_weights,
+        jit_compile=keras.backend.backend() == "jax",
+    )
 
 
 def half_model(
@@ -76,12 +93,7 @@ def half_model(
 ) -> keras.Model:
     """Return a line model that was compiled with what the subject has for its precision."""
     model = line_model(keras.optimizers.SGD(), **layer)
-    model.compile(
-        optimizer=subject.precision.for_model(optimizer, model),
-        loss="mean_absolute_error",
-        loss_weights=loss_weights,
-        jit_compile=keras.backend.backend() == "jax",
-    )
+    compile_line(model, subject.precision.for_model(optimizer, model), loss_weights)
     return model
 
 
@@ -92,7 +104,7 @@ def state_of(model: keras.Model) -> list[np.ndarray]:
 
 
 def same(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> bool:
-    """Return whether two states are equal to the bit, and finite."""
+    """Return whether two states are equal to the bit; NaN is equal to nothing."""
     return len(first) == len(second) and all(map(np.array_equal, first, second))
 
 

@@ -12,9 +12,12 @@ import numpy as np
 from nadam_suite.doctor.cell import Cell, Observation, Subject
 from nadam_suite.doctor.probes.averaged import RATE, ROWS, fit, kernel_is
 from nadam_suite.doctor.probes.harness import (
+    BAD,
+    TINY,
     apply_all,
     caught_warnings,
     compare,
+    compile_line,
     line_model,
     nadam,
     scratch,
@@ -25,8 +28,6 @@ from nadam_suite.doctor.probes.harness import (
 
 __all__ = ["CELLS"]
 
-_BAD = (np.inf, 1.0)  # a batch whose gradients overflow
-_TINY = 1e-8  # zero in float16, whose smallest number is 6e-8
 _SETTINGS = {
     "beta_1": 0.8,
     "weight_decay": 0.3,
@@ -57,7 +58,7 @@ def _steps(subject: Subject) -> Observation:
 
 def _resumed(subject: Subject) -> Observation:
     # The file is written in the middle of the 3 steps after which the scale grows.
-    rows = [_BAD, *ROWS, _BAD, *ROWS]
+    rows = [BAD, *ROWS, BAD, *ROWS]
     model = _scaled(subject, dynamic_growth_steps=3)
     train(model, rows[:8])
     with scratch() as folder:
@@ -71,7 +72,7 @@ def _eager(subject: Subject) -> Observation:
     weight = variable(np.ones(2))
     optimizer = subject.loss_scaling(subject.optimizer(RATE), initial_scale=8.0)
     scaled = [8.0 * np.asarray(row) for row in ROWS[:2]]
-    apply_all(optimizer, [weight], [*scaled, np.asarray(_BAD)])
+    apply_all(optimizer, [weight], [*scaled, np.asarray(BAD)])
     apply_all(optimizer, [weight], [4.0 * np.asarray(ROWS[2])])
     return compare(value(weight), nadam(np.ones(2), ROWS[:3], RATE)[-1], 1e-5, "weights")
 
@@ -98,9 +99,7 @@ def _loaded(subject: Subject, path: Path, weight: float) -> tuple[keras.Model, l
     """
     keras.config.set_dtype_policy("mixed_float16")
     model = line_model(keras.optimizers.SGD())
-    jit = keras.backend.backend() == "jax"
-    arguments = {"loss": "mean_absolute_error", "loss_weights": weight, "jit_compile": jit}
-    model.compile(optimizer=subject.optimizer(1.0), **arguments)
+    compile_line(model, subject.optimizer(1.0), weight)
     train(model, ROWS[:3])
     model.save(path)
     keras.config.set_dtype_policy("float32")
@@ -120,15 +119,10 @@ def _reloaded(subject: Subject) -> Observation:
 
 def _wrapped_again(subject: Subject) -> Observation:
     with scratch() as folder:
-        model, _ = _loaded(subject, folder / "model.keras", _TINY)
-    model.compile(
-        optimizer=subject.precision.for_model(model.optimizer, model),
-        loss="mean_absolute_error",
-        loss_weights=_TINY,
-        jit_compile=keras.backend.backend() == "jax",
-    )
+        model, _ = _loaded(subject, folder / "model.keras", TINY)
+    compile_line(model, subject.precision.for_model(model.optimizer, model), TINY)
     train(model, ROWS[3:])
-    path = nadam(np.ones(2), [_TINY * np.asarray(row) for row in ROWS], 1.0)
+    path = nadam(np.ones(2), [TINY * np.asarray(row) for row in ROWS], 1.0)
     return compare(value(model.layers[0].kernel).ravel(), path[-1], 2e-3, "weights")
 
 
@@ -143,7 +137,7 @@ def _config_kept(subject: Subject) -> Observation:
 
 def _set_weights(subject: Subject) -> Observation:
     model, other = _scaled(subject), _scaled(subject)
-    train(model, [*ROWS[:3], _BAD])
+    train(model, [*ROWS[:3], BAD])
     other.optimizer.build(other.trainable_variables)
     other.set_weights(model.get_weights())
     weights = [keras.ops.convert_to_numpy(variable) for variable in model.optimizer.variables]

@@ -25,6 +25,8 @@ from nadam_suite.doctor.probes.averaged import (
     step,
 )
 from nadam_suite.doctor.probes.harness import (
+    BAD,
+    TINY,
     compare,
     half_model,
     line_model,
@@ -38,8 +40,6 @@ from nadam_suite.doctor.probes.harness import (
 
 __all__ = ["CELLS", "REPLICATED"]
 
-_BAD = (np.inf, 1.0)  # a batch whose gradients overflow
-_TINY = 1e-8  # zero in float16, whose smallest number is 6e-8
 _FACTOR = {"loss_scale_factor": 8.0}
 
 
@@ -58,7 +58,7 @@ def _follows(model: keras.Model, rows: Sequence[Any]) -> Observation:
 
 def _floor(subject: Subject, scope: Scope = plain) -> Observation:
     model = _scaled(subject, scope)
-    fit(model, 1, rows=[_BAD] * 170 + [*ROWS])
+    fit(model, 1, rows=[BAD] * 170 + [*ROWS])
     return _follows(model, ROWS)
 
 
@@ -72,7 +72,7 @@ def _ceiling(subject: Subject, scope: Scope = plain) -> Observation:
 
 def _history(subject: Subject, scope: Scope = plain) -> Observation:
     model = _scaled(subject, scope, initial_scale=1024.0)
-    rows = [ROWS[0], _BAD, ROWS[1], _BAD]
+    rows = [ROWS[0], BAD, ROWS[1], BAD]
     history = fit(model, 2, *subject.precision.watchers(), rows=rows)
     told = {name: history.get(name) for name in ("loss_scale", "skipped_steps")}
     expected = {"loss_scale": [256.0, 64.0], "skipped_steps": [2, 2]}
@@ -82,7 +82,7 @@ def _history(subject: Subject, scope: Scope = plain) -> Observation:
 def _abort(subject: Subject) -> Observation:
     model = line_model(subject.loss_scaling(subject.optimizer(RATE)))
     try:
-        fit(model, 1, *subject.precision.watchers(), rows=[*ROWS, *[_BAD] * 60])
+        fit(model, 1, *subject.precision.watchers(), rows=[*ROWS, *[BAD] * 60])
     except ArithmeticError as error:
         seen = kernel_is(model, closed_form(1)[0][-1], str(error).partition(". ")[2])
         return Observation(seen.holds and "line/kernel" in str(error), seen.detail)
@@ -112,9 +112,9 @@ def _tiny(policy: str, dtype: str, tolerance: float) -> Callable[[Subject], Obse
 
     def probe(subject: Subject) -> Observation:
         keras.config.set_dtype_policy(policy)
-        model = half_model(subject, subject.optimizer(1.0), loss_weights=_TINY, dtype=dtype)
+        model = half_model(subject, subject.optimizer(1.0), loss_weights=TINY, dtype=dtype)
         train(model, ROWS)
-        path = nadam(np.ones(2), [_TINY * np.asarray(row) for row in ROWS], 1.0)
+        path = nadam(np.ones(2), [TINY * np.asarray(row) for row in ROWS], 1.0)
         return compare(value(model.layers[0].kernel).ravel(), path[-1], tolerance, "weights")
 
     return probe
