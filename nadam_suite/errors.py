@@ -12,6 +12,8 @@ The tree::
     ├── NonFiniteError       (FloatingPointError)  gradients that are never finite
     ├── MissingExtraError    (ImportError)     an optional dependency that is not installed
     ├── RunFolderError       (OSError)         a run folder that cannot be used
+    ├── SearchError          (RuntimeError)    a search that cannot go on
+    ├── SearchFolderError    (OSError)         a search folder that cannot be used
     └── DataFileError        (OSError)         a file that cannot be read or is damaged
 
 Catching `NadamSuiteError` catches all of them.
@@ -31,6 +33,8 @@ __all__ = [
     "NadamSuiteWarning",
     "NonFiniteError",
     "RunFolderError",
+    "SearchError",
+    "SearchFolderError",
     "SerializationError",
     "SettingError",
     "StateError",
@@ -90,6 +94,14 @@ class MissingExtraError(NadamSuiteError, ImportError):
 
 class RunFolderError(NadamSuiteError, OSError):
     """A run folder cannot be created, written or resumed."""
+
+
+class SearchError(NadamSuiteError, RuntimeError):
+    """A search for hyperparameters cannot go on, such as when no trial ends well."""
+
+
+class SearchFolderError(NadamSuiteError, OSError):
+    """A search's folder belongs to another search, is damaged, or must not be overwritten."""
 
 
 class DataFileError(NadamSuiteError, OSError):

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.processes import BACKENDS, ROOT, environment, in_ci, installed
+from tests.processes import BACKENDS, ROOT, compile_cache, environment, in_ci, installed
 
 _PRINT = threading.Lock()
 _DEVICES = "multi_device and once"
@@ -82,19 +82,17 @@ def read_counts(report: Path) -> Counts:
 def _jobs(backends: list[str], options: list[str]) -> list[tuple[str, str, list[str]]]:
     """The pytest processes: label, backend and options of each, the longest ones first.
 
-    What does not depend on the backend runs under the first one only; what starts processes with
-    several devices is a job of its own.
+    What does not depend on the backend runs under the first one only, in a job of its own, and so
+    does what starts processes with several devices: TensorFlow's own tests are the longest job.
     """
-    jobs = [
-        (name, name, [*options, "--once-elsewhere"] if i else options)
-        for i, name in enumerate(backends)
-    ]
+    elsewhere = [*options, "--once-elsewhere"]
     if any(option.startswith(("-m", "-k")) or "::" in option for option in options):
-        return jobs
-    label, first, _ = jobs[0]
-    devices = ("devices", first, [*options, "-m", _DEVICES])
-    jobs[0] = (label, first, [*options, "-m", f"not ({_DEVICES})"])
-    return [*jobs[:2], devices, *jobs[2:]]
+        return [(name, name, elsewhere if i else options) for i, name in enumerate(backends)]
+    first = backends[0]
+    jobs = [(name, name, elsewhere) for name in backends]
+    jobs.insert(1, ("once", first, [*options, "-m", f"once and not ({_DEVICES})"]))
+    jobs.insert(2, ("devices", first, [*options, "-m", _DEVICES]))
+    return jobs
 
 
 def _run_backend(
@@ -106,10 +104,12 @@ def _run_backend(
         return Counts(failed=1) if in_ci() else Counts(skipped=1)
     started = time.monotonic()
     command = [sys.executable, "-u", "-m", "pytest", f"--junit-xml={report}", *options]
+    # A cache for each job, for two processes that write one entry at once would spoil it.
+    cache = compile_cache(report.with_suffix(".cache"))
     child = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=environment(backend, threads, NADAM_SUITE_TESTS="all-backends"),
+        env=environment(backend, threads, NADAM_SUITE_TESTS="all-backends", **cache),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
+
+from tests.processes import compile_cache, in_ci
 
 # Before any framework is imported: logs, threads, and a backend that is named.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _cache = tempfile.mkdtemp(prefix="nadam-suite-tests-")
+    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+    os.environ |= compile_cache(_cache)
 
 import random
 
@@ -15,8 +24,6 @@ import hypothesis
 import keras
 import numpy as np
 import pytest
-
-from tests.processes import in_ci
 
 hypothesis.settings.register_profile("dev", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)

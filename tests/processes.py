@@ -57,6 +57,19 @@ def environment(backend: str | None = None, threads: int = 1, **extra: str) -> d
     return values | extra
 
 
+def compile_cache(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """The variables with which JAX keeps in a folder what it has compiled.
+
+    Tests train the same few models in many processes. To compile them is most of what JAX does in
+    these, more than half of the time of its tests.
+    """
+    return {
+        "JAX_COMPILATION_CACHE_DIR": os.fspath(folder),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
 def run_python(
     code: str,
     *arguments: str,
