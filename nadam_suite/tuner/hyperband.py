@@ -1,0 +1,106 @@
+"""Hyperband whose trials go on with their own state from rung to rung."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras_tuner
+
+from nadam_suite.errors import ArgumentError
+from nadam_suite.tuner.hypermodel import NadamHyperModel
+from nadam_suite.tuner.oracles import HyperbandOracle
+from nadam_suite.tuner.search_tuner import SearchTuner
+from nadam_suite.tuner.start import Points
+
+__all__ = ["ResumableHyperband"]
+
+
+class ResumableHyperband(SearchTuner):
+    """Hyperband whose trials go on where they were, instead of beginning with their best weights.
+
+    Many trials begin, and the best of them go on with more epochs: from the state of their last
+    epoch, optimizer, averages and counters included, so that no warm-up is repeated. Schedules are
+    to be planned for `max_epochs`, as with the plan of a `NadamHyperModel`.
+
+    Args:
+        hypermodel: A `keras_tuner.HyperModel`, or a function that builds a compiled model.
+        objective: Name of a metric, or a `keras_tuner.Objective`.
+        max_epochs: Epochs of the longest trials. Defaults to 100.
+        factor: How many trials are there for each that goes on, >= 2. Defaults to 3.
+        hyperband_iterations: How often all of it is done. Defaults to 1.
+        seed: Seed of the points and of every training; 0 is one. None, the default, draws one.
+        hyperparameters: See `QuasiRandomSearch`, as for all that follow.
+        tune_new_entries: Whether others than these are tuned. Defaults to True.
+        allow_new_entries: Whether there may be others. Defaults to True.
+        max_retries_per_trial: How often a trial that has crashed is tried again. Defaults to 0.
+        max_consecutive_failed_trials: Crashes in a row that end the search. Defaults to 3.
+        points: What to try first.
+        sampler: "halton", the default, "sobol" or "random".
+        **kwargs: Those of `keras_tuner.Tuner`.
+
+    Raises:
+        ArgumentError: `max_epochs` is not the length that a `NadamHyperModel` is planned for; see
+            also `QuasiRandomSearch`.
+
+    Reference:
+        Li et al., "Hyperband: a novel bandit-based approach to hyperparameter optimization", 2018.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from nadam_suite.tuner import ResumableHyperband
+    >>> from nadam_suite import Nadam
+    >>> def build(hp):
+    ...     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    ...     model.compile(Nadam(hp.Choice("rate", [0.01, 0.1])), loss="mse")
+    ...     return model
+    >>> x = np.ones((8, 2), "float32")
+    >>> folder = tempfile.mkdtemp()
+    >>> tuner = ResumableHyperband(build, "loss", 2, factor=2, seed=0, directory=folder)
+    >>> tuner.search(x, x[:, :1], verbose=0)
+    >>> [t.hyperparameters.values["tuner/epochs"] for t in tuner.oracle.trials.values()]
+    [1, 1, 2]
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: Any = None,
+        max_epochs: int = 100,
+        factor: int = 3,
+        hyperband_iterations: int = 1,
+        seed: int | None = None,
+        hyperparameters: keras_tuner.HyperParameters | None = None,
+        tune_new_entries: bool = True,
+        allow_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int = 3,
+        points: Points = "published",
+        sampler: str = "halton",
+        **kwargs: Any,
+    ) -> None:
+        _check_plan(hypermodel, max_epochs)
+        options = {
+            "objective": objective,
+            "max_epochs": max_epochs,
+            "factor": factor,
+            "hyperband_iterations": hyperband_iterations,
+            "seed": seed,
+            "hyperparameters": hyperparameters,
+            "tune_new_entries": tune_new_entries,
+            "allow_new_entries": allow_new_entries,
+            "max_retries_per_trial": max_retries_per_trial,
+            "max_consecutive_failed_trials": max_consecutive_failed_trials,
+            "sampler": sampler,
+        }
+        super().__init__(HyperbandOracle, hypermodel, points, options, **kwargs)
+
+
+def _check_plan(hypermodel: Any, max_epochs: int) -> None:
+    """See that the schedules of a trial end with its last rung."""
+    if isinstance(hypermodel, NadamHyperModel) and hypermodel.plan.epochs != max_epochs:
+        raise ArgumentError(
+            "Argument `max_epochs` must be that of the hypermodel's plan, for whose length the "
+            f"schedules are made. Received: max_epochs={max_epochs}, and the plan has "
+            f"{hypermodel.plan.epochs}. Make both the same."
+        )
