@@ -28,8 +28,12 @@ _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
-def parse_hosts(text: str) -> list[str]:
+def parse_hosts(text: str, argument: str = "--hosts") -> list[str]:
     """Return the addresses of a list such as "host1:12345,host2:12345".
+
+    Args:
+        text: The list.
+        argument: What messages call it.
 
     Raises:
         ArgumentError: One is no host with a port, or is there twice.
@@ -39,14 +43,15 @@ def parse_hosts(text: str) -> list[str]:
         match = _HOST.fullmatch(address)
         if match is None or not 0 < int(match["port"]) < 65536:
             raise ArgumentError(
-                "Argument `--hosts` must be host:port for each host, with commas between. "
-                f"Received: --hosts={text!r}, where {address!r} is none. Write for instance "
+                f"Argument `{argument}` must be host:port for each host, with commas between. "
+                f"Received: {argument}={text!r}, where {address!r} is none. Write for instance "
                 "10.0.0.1:12345,10.0.0.2:12345."
             )
         if addresses.count(address) > 1:
             raise ArgumentError(
-                f"Argument `--hosts` must have each address once. Received: --hosts={text!r}, "
-                f"where {address!r} is there twice. Give workers of one host ports of their own."
+                f"Argument `{argument}` must have each address once. Received: "
+                f"{argument}={text!r}, where {address!r} is there twice. Give workers of one host "
+                "ports of their own."
             )
     return addresses
 
@@ -83,7 +88,12 @@ def cluster_variables(backend: str, addresses: Sequence[str], index: int) -> dic
 
 
 def device_variables(
-    backend: str, workers: int, devices: int | None, environment: Mapping[str, str]
+    backend: str,
+    workers: int,
+    devices: int | None,
+    environment: Mapping[str, str],
+    *,
+    together: bool = True,
 ) -> list[dict[str, str]]:
     """Return for each worker on this machine the variables that give it devices of its own.
 
@@ -92,6 +102,7 @@ def device_variables(
         workers: Their number.
         devices: Devices of each. None shares out all GPUs, or gives each worker the CPU.
         environment: That of this process; what it says of threads stays.
+        together: Whether they share one training, rather than have one each.
 
     Raises:
         ArgumentError: There are too few GPUs, or a CPU is to be several devices of a worker.
@@ -115,7 +126,7 @@ def device_variables(
         )
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     shared = {name: environment.get(name, threads) for name in _THREADS}
-    if backend == "jax":
+    if backend == "jax" and together:
         shared |= {"JAX_NUM_CPU_DEVICES": "1"}
         shared |= {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
     return [dict(shared) for _ in range(workers)]

@@ -19,6 +19,7 @@ from nadam_suite.cli.cluster import (
     without_cluster,
 )
 from nadam_suite.cli.guard import advice, say
+from nadam_suite.cli.worker import command_line
 from nadam_suite.cli.workers import Failure, Workers
 from nadam_suite.errors import ArgumentError, NadamSuiteError
 
@@ -87,12 +88,7 @@ def _run_here(
         {**own, "PYTHONUNBUFFERED": "1", **cluster_variables(backend, addresses, index), **share}
         for index, share in enumerate(shares)
     ]
-    # A worker finds its modules where this process found them.
-    code = (
-        f"import sys; sys.path[:] = {sys.path!r}; sys.argv[0] = 'nadam-suite'\n"
-        "from nadam_suite.cli.worker import main; main()"
-    )
-    return Workers([sys.executable, "-c", code, *command], environments, _write).run()
+    return Workers(command_line(command), environments, _write).run()
 
 
 def _write(worker: int, is_error: bool, line: str) -> None:

@@ -1,4 +1,4 @@
-"""One worker of `nadam-suite launch`: the command, in a process that ends with its launcher."""
+"""One worker of `launch` or `tune`: the command, in a process that ends with its launcher."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["command_line", "main"]
+
+
+def command_line(arguments: Sequence[str]) -> list[str]:
+    """Return program and arguments that start a worker with these arguments of the command."""
+    # A worker finds its modules where this process found them.
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; sys.argv[0] = 'nadam-suite'\n"
+        "from nadam_suite.cli.worker import main; main()"
+    )
+    return [sys.executable, "-c", code, *arguments]
 
 
 def main() -> None:

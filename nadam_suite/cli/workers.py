@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
 __all__ = ["Failure", "Workers"]
@@ -75,14 +75,20 @@ class Workers:
         environments: One for each worker.
         write: Called in this thread with a worker's number, whether the line is of its stderr, and
             the line.
+        serving: Numbers of those that serve the others, and are ended when these have ended well.
     """
 
     def __init__(
-        self, command: Sequence[str], environments: Sequence[Mapping[str, str]], write: Write
+        self,
+        command: Sequence[str],
+        environments: Sequence[Mapping[str, str]],
+        write: Write,
+        serving: Collection[int] = (),
     ) -> None:
         self._command = list(command)
         self._environments = environments
         self._write = write
+        self._serving = frozenset(serving)
         self._events: queue.Queue[_Event] = queue.Queue()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._open: dict[int, int] = {}  # streams of a worker that are still read
@@ -152,7 +158,7 @@ class Workers:
 
     def _watch(self) -> Failure | None:
         """Write lines as they come until all have ended well, or one has not."""
-        while self._running or any(self._open.values()):
+        while self._waits():
             for event in self._next(_TICK):
                 if event.returncode:
                     return Failure(
@@ -165,6 +171,11 @@ class Workers:
             self._release(time.monotonic() - _HOLD)
         self._release(float("inf"))
         return None
+
+    def _waits(self) -> bool:
+        """Return whether a worker runs, or has lines to be read, that serves no others."""
+        reading = {worker for worker, streams in self._open.items() if streams}
+        return bool((self._running | reading) - self._serving)
 
     def _release(self, until: float) -> None:
         """Write the lines of stderr that have been held for long enough."""

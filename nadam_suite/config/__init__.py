@@ -27,6 +27,7 @@ from nadam_suite.config.overrides import apply_overrides
 from nadam_suite.config.presets import PresetRow, list_presets
 from nadam_suite.config.schedule_config import ScheduleConfig
 from nadam_suite.config.train_config import TrainConfig
+from nadam_suite.config.tuner_config import TunerConfig
 
 __all__ = [
     "ABSENT",
@@ -50,6 +51,7 @@ __all__ = [
     "ScheduleConfig",
     "TerminateOnNaNConfig",
     "TrainConfig",
+    "TunerConfig",
     "apply_overrides",
     "diff",
     "fingerprint",

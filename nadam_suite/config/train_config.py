@@ -20,6 +20,7 @@ from nadam_suite.config.loss_scale_config import LossScaleConfig, loss_scale_fau
 from nadam_suite.config.nadam_config import NadamConfig
 from nadam_suite.config.schedule_checks import only_for_beta_1
 from nadam_suite.config.schedule_config import ScheduleConfig
+from nadam_suite.config.tuner_config import TunerConfig
 from nadam_suite.errors import ConfigError
 from nadam_suite.schedules.plan import TrainingPlan
 
@@ -112,6 +113,8 @@ class TrainConfig(Config):
         output: Folder of the run, or None, the default, for one that the command chooses.
         checkpoint_every: Number of epochs, an integer >= 1, after each of which a run keeps its
             state for good, or None, the default, for the state before a cooldown alone.
+        tuner: A `TunerConfig`, or its table, for `nadam-suite tune`, or None, the default, for its
+            defaults there. A training does not read it.
         schema_version: Version of these keys; left out, it is the current one.
 
     Raises:
@@ -124,7 +127,7 @@ class TrainConfig(Config):
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"checkpoint_every", "loss_scale", "skip_nonfinite", "use_averages"}
+        {"checkpoint_every", "loss_scale", "skip_nonfinite", "tuner", "use_averages"}
     )
 
     model: Part
@@ -145,6 +148,7 @@ class TrainConfig(Config):
     distribution: DistributionConfig = DistributionConfig()
     output: Annotated[str, Field(min_length=1)] | None = None
     checkpoint_every: Annotated[int, Field(ge=1)] | None = None
+    tuner: TunerConfig | None = None
     schema_version: Literal[2] = 2
 
     def plan(self, examples: int, *, drop_remainder: bool = False) -> TrainingPlan:
@@ -250,6 +254,7 @@ class TrainConfig(Config):
         found += only_for_beta_1(schedule, f"{prefix}schedule.")
         distribution = _table(values.get("distribution"))
         found += DistributionConfig.cross_faults(distribution, f"{prefix}distribution.")
+        found += TunerConfig.cross_faults(_table(values.get("tuner")), f"{prefix}tuner.")
         own = isinstance(optimizer.get("learning_rate"), (Mapping, ScheduleConfig))
         if schedule.get("peak") is not None:
             requirement = "left out, because the optimizer's learning rate is the peak"

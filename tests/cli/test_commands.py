@@ -140,7 +140,10 @@ def test_doctor_prints_a_cell(capsys):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("command", ["", "train", "doctor", "ls", "show", "cp", "validate"])
+@pytest.mark.parametrize(
+    "command",
+    ["", "train", "doctor", "ls", "show", "cp", "validate", "launch", "tune", "report"],
+)
 def test_help_loads_no_framework(command):
     """Help comes at once: neither Keras nor what lies on it is imported for it."""
     code = (

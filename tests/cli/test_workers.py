@@ -82,6 +82,27 @@ def test_first_failure_is_told_and_its_consequences_are_not():
     assert lines == [(1, True, "cause")]
 
 
+def test_those_that_serve_end_with_the_others():
+    """They need not end by themselves; that they are ended is no failure."""
+    lines = []
+    environments = [{**os.environ, "N": str(n)} for n in range(3)]
+    code = "print(os.getpid(), flush=True); time.sleep(600 if N == 2 else 0.5)"
+    command = [sys.executable, "-c", START + code]
+    failure = Workers(command, environments, lambda *line: lines.append(line), serving={2}).run()
+    assert failure is None
+    assert all(_ends(int(text)) for _, _, text in lines)
+    assert {worker for worker, _, _ in lines} >= {0, 1}
+
+
+def test_one_that_serves_can_fail():
+    """The others cannot go on without it."""
+    environments = [{**os.environ, "N": str(n)} for n in range(2)]
+    code = "sys.exit(3) if N == 1 else time.sleep(600)"
+    command = [sys.executable, "-c", START + code]
+    failure = Workers(command, environments, lambda *line: None, serving={1}).run()
+    assert (failure.worker, failure.status) == (1, 3)
+
+
 def test_killed_worker_is_named():
     """A worker that a signal ends is a failure with that signal's name and shell status."""
     failure, _ = _run("os.kill(os.getpid(), signal.SIGKILL) if N == 0 else time.sleep(600)")

@@ -311,6 +311,18 @@ def _with_precision(tables: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, 
     return table
 
 
+SEARCH = st.fixed_dictionaries(
+    {},
+    optional={
+        "trials": st.integers(1, 10**6),
+        "tune": st.none() | st.permutations(["learning_rate", "beta_1", "warmup"]),
+        "schedules": st.permutations(["cosine", "wsd"]),
+        "objective": st.sampled_from(["loss", "val_accuracy", "val_raw_loss"]),
+        "seed": st.none() | st.integers(0, 2**32 - 1),
+        "sampler": st.none() | st.sampled_from(["halton", "sobol"]),
+    },
+)
+
 TRAIN_TABLES = st.fixed_dictionaries(
     {
         "model": NAME | st.just("package.module:function"),
@@ -329,6 +341,7 @@ TRAIN_TABLES = st.fixed_dictionaries(
         "distribution": DISTRIBUTION,
         "output": st.none() | TEXT,
         "checkpoint_every": st.none() | st.integers(1, 99),
+        "tuner": st.none() | SEARCH,
     },
 )
 TRAIN_TABLES = st.tuples(TRAIN_TABLES, PRECISION).map(_with_precision)

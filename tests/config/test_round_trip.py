@@ -89,7 +89,7 @@ def test_what_was_typed_is_in_the_config(table):
     typed = copy.deepcopy(table)
     found = TrainConfig.from_dict(table).to_dict()
     assert table == typed
-    inner = {"optimizer", "schedule", "callbacks", "distribution", "loss_scale"}
+    inner = {"optimizer", "schedule", "callbacks", "distribution", "loss_scale", "tuner"}
     for key in table.keys() - inner:
         assert found[key] == typed[key]
     tables = {"weight_decay", "beta_1", "averaging"}
@@ -97,7 +97,7 @@ def test_what_was_typed_is_in_the_config(table):
         assert found["optimizer"][key] == typed["optimizer"][key]
     for key in tables & typed["optimizer"].keys():
         assert_holds(found["optimizer"][key], typed["optimizer"][key])
-    for key in ("schedule", "loss_scale"):
+    for key in ("schedule", "loss_scale", "tuner"):
         assert_holds(found[key], typed.get(key))
     for key, value in typed.get("distribution", {}).items():
         assert found["distribution"][key] == value
