@@ -7,6 +7,7 @@ import functools
 from pathlib import Path
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 
@@ -35,9 +36,14 @@ FLOORS = {
     "__init__": 7,
     "__main__": 7,
 }
-# What may be imported from the same floor: lengths of averages are durations of a plan, and a
-# callback tells what a loss scale does.
-SIDEWAYS = {("averaging", "schedules"), ("callbacks", "precision")}
+# What may be imported from the same floor: lengths of averages are durations of a plan, a callback
+# tells what a loss scale does, a trial of a search is a run, and the doctor tries searches.
+SIDEWAYS = {
+    ("averaging", "schedules"),
+    ("callbacks", "precision"),
+    ("doctor", "tuner"),
+    ("tuner", "experiment"),
+}
 FRAMEWORKS = {"tensorflow", "jax", "jaxlib", "torch", "optax", "flax"}
 MAX_LINES = 350
 MAX_BODY = 45
@@ -71,6 +77,46 @@ PRIVATE_KERAS = {
     "precision/loss_scale.py": {"_get_variable_index", "_trainable_variables"},
     "precision/policy.py": {"_flatten_layers"},
 }
+
+# The same of keras-tuner: what it calls and has no public name for.
+PRIVATE_KERAS_TUNER = {
+    "tuner/durable.py": {
+        "_check_consecutive_failures",
+        "_duplicate",
+        "_project_dir",
+        "_random_values",
+        "_retry_queue",
+        "_save_trial",
+    },
+    "tuner/oracles.py": {"_duplicate", "_random_values"},
+    "tuner/search_tuner.py": {
+        "_build_hypermodel",
+        "_populate_initial_space",
+        "_try_build",
+        "_try_run_and_update_trial",
+    },
+}
+
+
+@functools.cache
+def private_names_of_keras_tuner() -> frozenset[str]:
+    """The private names that keras-tuner's oracles and tuners have."""
+    oracle = keras_tuner.oracles.HyperbandOracle("loss")
+    return frozenset(
+        name
+        for thing in (oracle, keras_tuner.Tuner)
+        for name in dir(thing)
+        if name.startswith("_") and name[1] != "_"
+    )
+
+
+def private_names_defined(path: Path) -> set[str]:
+    """Private methods that the classes of a file define, for themselves or in place of others."""
+    return {
+        node.name
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("_") and node.name[1] != "_"
+    }
 
 
 @functools.cache
@@ -210,6 +256,14 @@ def test_the_list_of_private_names_has_no_dead_entries():
     for name, allowed in PRIVATE_KERAS.items():
         dead = allowed - (private_names_used(PACKAGE / name) & private_names_of_keras())
         assert not dead, f"{name}: {sorted(dead)} can go from the list"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "tuner").glob("*.py")), ids=name_of)
+def test_private_names_of_keras_tuner_are_those_of_the_list(path):
+    """Overridden or used, each is in the list, and keras-tuner still has it."""
+    used = private_names_used(path) | private_names_defined(path)
+    found = used & private_names_of_keras_tuner()
+    assert found == PRIVATE_KERAS_TUNER.get(name_of(path), set())
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -13,6 +13,7 @@ __all__ = [
     "CellResult",
     "Observation",
     "Precision",
+    "Search",
     "Subject",
 ]
 
@@ -86,6 +87,23 @@ class Precision:
 
 
 @dataclasses.dataclass(frozen=True)
+class Search:
+    """What a subject has for a search for hyperparameters.
+
+    Args:
+        random: The tuner that draws at random; called as `keras_tuner.RandomSearch`.
+        hyperband: The tuner that promotes the best; called as `keras_tuner.Hyperband`.
+        beta_1: Declares beta_1 in `keras_tuner.HyperParameters` and returns its value.
+        distribution: Name of what is installed.
+    """
+
+    random: Callable[..., Any]
+    hyperband: Callable[..., Any]
+    beta_1: Callable[[Any], Any]
+    distribution: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Subject:
     """Whose promise is tried: stock Keras or this package.
 
@@ -107,6 +125,8 @@ class Subject:
         watchers: Callbacks that put the optimizer's hyperparameters into the logs.
         averages: Averages of the weights, and what there is for their use.
         precision: What belongs to half precision.
+        search: Returns what belongs to searches; called when it is needed, for it imports
+            keras-tuner.
     """
 
     name: str
@@ -120,6 +140,7 @@ class Subject:
     watchers: Callable[[], list[Any]]
     averages: Averages
     precision: Precision
+    search: Callable[[], Search]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from nadam_suite.callbacks import (
     PlateauScale,
     TrainingState,
 )
-from nadam_suite.doctor.cell import Averages, Precision, Subject
+from nadam_suite.doctor.cell import Averages, Precision, Search, Subject
 from nadam_suite.optimizers import Nadam
 from nadam_suite.precision import DynamicLossScaleOptimizer, skip_nonfinite, wrap_for_policy
 from nadam_suite.schedules import WarmupCosine, WarmupExponential, WarmupPolynomial
@@ -54,6 +54,7 @@ def stock() -> Subject:
             skipping=lambda optimizer: optimizer,
             watchers=list,
         ),
+        search=_stock_search,
     )
 
 
@@ -78,6 +79,7 @@ def ours() -> Subject:
             skipping=skip_nonfinite,
             watchers=lambda: [LossScaleMonitor()],
         ),
+        search=_our_search,
     )
 
 
@@ -207,3 +209,26 @@ def _stream(x: np.ndarray, y: np.ndarray, position: int) -> Iterator[tuple[np.nd
     while True:
         yield x[position : position + 1], y[position : position + 1]
         position = (position + 1) % len(x)
+
+
+def _stock_search() -> Search:
+    """Return keras-tuner's own, with the scale that its documentation has for such ranges."""
+    import keras_tuner
+
+    return Search(
+        keras_tuner.RandomSearch,
+        keras_tuner.Hyperband,
+        beta_1=lambda hp: hp.Float("beta_1", 0.7, 0.996, sampling="reverse_log"),
+        distribution="keras-tuner",
+    )
+
+
+def _our_search() -> Search:
+    from nadam_suite import tuner
+
+    return Search(
+        tuner.RandomSearch,
+        tuner.ResumableHyperband,
+        beta_1=lambda hp: tuner.nadam_space(hp, preset="wide", tune=("beta_1",)).beta_1,
+        distribution="nadam-suite",
+    )

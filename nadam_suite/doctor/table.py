@@ -19,6 +19,8 @@ from nadam_suite.doctor.probes import (
     precision,
     replicas,
     schedules,
+    search_points,
+    searches,
     states,
 )
 from nadam_suite.errors import ArgumentError
@@ -29,8 +31,8 @@ MEASURED_WITH = "Keras 3.15.1"  # the release whose defects `stock_holds_on` of 
 
 
 def _order(cell: Cell) -> tuple[int, int]:
-    """Sort K7 before K16, and the rows named K before those named D, and R at the end."""
-    return "KDR".index(cell.row[0]), int(cell.row[1:])
+    """Sort K7 before K16, and the rows named K before those named D, T and R."""
+    return "KDTR".index(cell.row[0]), int(cell.row[1:])
 
 
 CELLS: tuple[Cell, ...] = tuple(
@@ -50,6 +52,8 @@ CELLS: tuple[Cell, ...] = tuple(
             *costs.CELLS,
             *replicas.CELLS,
             *schedules.CELLS,
+            *searches.CELLS,
+            *search_points.CELLS,
         ),
         key=_order,
     )

@@ -29,6 +29,9 @@ ROWS += ["K1", "K2", "K3", "K4", "K5", "D07", "D33", "D34", "D45", "D66"]
 # The rows about half precision.
 ROWS += ["K8", "K9", "K10", "D43", "D44", "D49", "D53", "D54", "D57"]
 
+# The rows about searches.
+ROWS += [f"T{n}" for n in range(1, 11)]
+
 
 # Rows whose cells are tried on several replicas too.
 REPLICATED = ["K8", "K9", "K10", "K11", "K12", "K13", "K14", "K16", "K17", "K18", "K20"]
@@ -68,7 +71,7 @@ def test_ids_are_unique_and_well_formed():
     ids = [cell.id for cell in CELLS]
     assert len(set(ids)) == len(ids)
     for cell in CELLS:
-        assert re.fullmatch(r"[KDR]\d+/[a-z0-9]+(-[a-z0-9]+)*", cell.id), cell.id
+        assert re.fullmatch(r"[KDTR]\d+/[a-z0-9]+(-[a-z0-9]+)*", cell.id), cell.id
 
 
 def test_cells_are_told_in_plain_words():
@@ -83,7 +86,7 @@ def test_cells_are_told_in_plain_words():
 
 def test_no_probe_is_left_out_of_the_table():
     """Each module of probes gives all its cells to the table."""
-    shared = ("averaged", "harness")
+    shared = ("averaged", "harness", "searching")
     names = [info.name for info in pkgutil.iter_modules(probes.__path__) if info.name not in shared]
     modules = [importlib.import_module(f"nadam_suite.doctor.probes.{name}") for name in names]
     assert len(modules) > 5

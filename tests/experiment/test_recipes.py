@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import keras
@@ -180,3 +181,25 @@ def test_half_precision_ends_where_float32_ends():
     losses = [float(line.split()[4]) for line in lines]
     assert max(losses) < 0.25
     assert max(losses) - min(losses) < 0.06
+
+
+@pytest.mark.once
+def test_a_search_gains_over_the_defaults(tmp_path):
+    """The recipe runs as it says, here with four trials; what was found repeats its trial."""
+    small = ["epochs=4", "model_options.width=8", "tuner.trials=4"]
+    arguments = ["tune", "digits", *small, "--seeds", "1", "--output", str(tmp_path)]
+    source = ROOT / "recipes" / "tune.py"
+    code = (
+        f"import runpy; sys.argv = {arguments!r}\n"
+        f"runpy.run_path({str(source)!r}, run_name='__main__')"
+    )
+    lines = run_python(code, backend="torch", timeout=600).stdout.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("digits: test metrics"))
+    losses = [float(line.split("loss ")[1].split()[0]) for line in lines[start + 1 : start + 4]]
+    assert losses[0] < min(losses[1:])
+    scores = [
+        json.loads(path.read_text("utf-8"))["score"]
+        for path in tmp_path.glob("gain_digits/search/trial_*/trial.json")
+    ]
+    assert len(scores) == 4
+    assert lines[-1].endswith(f"[{min(scores)!r}]")
