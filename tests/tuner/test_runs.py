@@ -12,7 +12,7 @@ import pytest
 
 from nadam_suite.config import NadamConfig, TrainConfig, load_config
 from nadam_suite.errors import ConfigError, NonFiniteError, RunFolderError
-from nadam_suite.experiment import Splits, run_training
+from nadam_suite.experiment import Splits, Task, run_training
 from nadam_suite.tuner import runs
 from nadam_suite.tuner.runs import RunHyperModel, merged_optimizer
 from nadam_suite.tuner.trials import TrialContext
@@ -74,6 +74,13 @@ def not_finite(examples=64):
     x = np.full((examples, 8, 8, 1), np.nan, "float32")
     y = np.zeros(examples, "int32")
     return Splits(train=(x, y), validation=(x[:8], y[:8]))
+
+
+def linear():
+    """A model that lets a hole through; a relu of TensorFlow makes zero of it."""
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return Task(keras.Sequential(layers), loss)
 
 
 def unvalidated():
@@ -268,7 +275,8 @@ class TestFailure:
 
     def test_divergence_ends_the_trial_with_its_reason(self, tmp_path, monkeypatch):
         """At the first such epoch; once more, without training on."""
-        config = _config(data=f"{__name__}:not_finite", data_options={})
+        parts = {"model": f"{__name__}:linear", "data": f"{__name__}:not_finite"}
+        config = _config(**parts, model_options={}, data_options={})
         context = _context(tmp_path, config)
         expected = r"^Diverged: val_loss is nan at epoch 1 \(loss nan\)"
         with pytest.raises(keras_tuner.errors.FailedTrialError, match=expected):
