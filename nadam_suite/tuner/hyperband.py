@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras_tuner
-
 from nadam_suite.errors import ArgumentError
 from nadam_suite.tuner.hypermodel import NadamHyperModel
 from nadam_suite.tuner.oracles import HyperbandOracle
@@ -29,14 +27,9 @@ class ResumableHyperband(SearchTuner):
         factor: How many trials are there for each that goes on, >= 2. Defaults to 3.
         hyperband_iterations: How often all of it is done. Defaults to 1.
         seed: Seed of the points and of every training; 0 is one. None, the default, draws one.
-        hyperparameters: See `QuasiRandomSearch`, as for all that follow.
-        tune_new_entries: Whether others than these are tuned. Defaults to True.
-        allow_new_entries: Whether there may be others. Defaults to True.
-        max_retries_per_trial: How often a trial that has crashed is tried again. Defaults to 0.
-        max_consecutive_failed_trials: Crashes in a row that end the search. Defaults to 3.
-        points: What to try first.
+        points: What to try first, see `QuasiRandomSearch`.
         sampler: "halton", the default, "sobol" or "random".
-        **kwargs: Those of `keras_tuner.Tuner`.
+        **kwargs: Those of `QuasiRandomSearch`.
 
     Raises:
         ArgumentError: `max_epochs` is not the length that a `NadamHyperModel` is planned for; see
@@ -70,11 +63,6 @@ class ResumableHyperband(SearchTuner):
         factor: int = 3,
         hyperband_iterations: int = 1,
         seed: int | None = None,
-        hyperparameters: keras_tuner.HyperParameters | None = None,
-        tune_new_entries: bool = True,
-        allow_new_entries: bool = True,
-        max_retries_per_trial: int = 0,
-        max_consecutive_failed_trials: int = 3,
         points: Points = "published",
         sampler: str = "halton",
         **kwargs: Any,
@@ -86,11 +74,6 @@ class ResumableHyperband(SearchTuner):
             "factor": factor,
             "hyperband_iterations": hyperband_iterations,
             "seed": seed,
-            "hyperparameters": hyperparameters,
-            "tune_new_entries": tune_new_entries,
-            "allow_new_entries": allow_new_entries,
-            "max_retries_per_trial": max_retries_per_trial,
-            "max_consecutive_failed_trials": max_consecutive_failed_trials,
             "sampler": sampler,
         }
         super().__init__(HyperbandOracle, hypermodel, points, options, **kwargs)

@@ -16,12 +16,22 @@ from nadam_suite.tuner.proposals import coordinates, grid, is_active, values_at
 from nadam_suite.tuner.surrogate import promising
 
 __all__ = [
+    "COMMON",
     "BayesianOptimizationOracle",
     "GridSearchOracle",
     "HyperbandOracle",
     "QuasiRandomOracle",
     "RandomSearchOracle",
 ]
+
+# Arguments that all oracles have.
+COMMON = (
+    "hyperparameters",
+    "tune_new_entries",
+    "allow_new_entries",
+    "max_retries_per_trial",
+    "max_consecutive_failed_trials",
+)
 
 Answer = dict[str, Any]
 

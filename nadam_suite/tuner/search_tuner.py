@@ -27,6 +27,7 @@ from nadam_suite.tuner.hparams import hparams_session
 from nadam_suite.tuner.hypermodel import NadamHyperModel
 from nadam_suite.tuner.in_place import build_from, train_in_place
 from nadam_suite.tuner.metric_names import adds_no_names, metric_names
+from nadam_suite.tuner.oracles import COMMON
 from nadam_suite.tuner.ordered import fit_arguments, ordered
 from nadam_suite.tuner.protocols import KnowsConfig, KnowsMetrics, RunsTrials
 from nadam_suite.tuner.start import starting_points
@@ -59,11 +60,11 @@ class SearchTuner(keras_tuner.Tuner):
         oracle: Makes the oracle out of `options` and the points.
         hypermodel: A `keras_tuner.HyperModel`, or a function that builds a model.
         points: What to try first, see `nadam_suite.tuner.start.starting_points`.
-        options: Arguments of the oracle.
+        options: Arguments of the oracle, besides those that all oracles have.
         directory: Folder of searches. Defaults to ".".
         project_name: Folder of this one in it. Defaults to "untitled_project".
         overwrite: Delete the search that is there, instead of going on with it.
-        **kwargs: Those of `keras_tuner.Tuner`.
+        **kwargs: Those that all oracles have, and those of `keras_tuner.Tuner`.
 
     Raises:
         ArgumentError: There is no hypermodel, `points` are no points, or a search shared by
@@ -85,9 +86,10 @@ class SearchTuner(keras_tuner.Tuner):
     ) -> None:
         self._check(hypermodel, overwrite)
         folder = Path(directory or ".", project_name or "untitled_project")
-        given = options["hyperparameters"] or keras_tuner.HyperParameters()
+        common = {name: kwargs.pop(name) for name in COMMON if name in kwargs}
+        given = common.get("hyperparameters") or keras_tuner.HyperParameters()
         self._space = given if hypermodel is None else declared_space(hypermodel, given)
-        searched = self._space if options["tune_new_entries"] else given
+        searched = self._space if common.get("tune_new_entries", True) else given
         own = folder / f"{_tuner_id()}.json"
         goes_on = not _serves_a_chief() and not overwrite and (folder / "oracle.json").is_file()
         if goes_on:
@@ -101,7 +103,9 @@ class SearchTuner(keras_tuner.Tuner):
         quiet = contextlib.redirect_stdout(io.StringIO()) if reloads else contextlib.nullcontext()
         with quiet:
             super().__init__(
-                oracle=oracle(**options, points=starting_points(points, hypermodel, searched)),
+                oracle=oracle(
+                    **options, **common, points=starting_points(points, hypermodel, searched)
+                ),
                 hypermodel=hypermodel,
                 directory=directory,
                 project_name=project_name,

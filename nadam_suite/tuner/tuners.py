@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import keras_tuner
-
 from nadam_suite.tuner.hyperband import ResumableHyperband
 from nadam_suite.tuner.oracles import (
     BayesianOptimizationOracle,
@@ -25,7 +23,6 @@ __all__ = [
 ]
 
 Objective: TypeAlias = Any
-Space: TypeAlias = keras_tuner.HyperParameters | None
 
 
 class QuasiRandomSearch(SearchTuner):
@@ -43,13 +40,12 @@ class QuasiRandomSearch(SearchTuner):
         points: What to try first: "published", the default, for the points of a `NadamHyperModel`,
             or the default point of any other; mappings of names to values, or `PublishedPoint`s;
             () for none.
-        hyperparameters: Hyperparameters that are declared before those of the hypermodel.
-        tune_new_entries: Whether others than these are tuned. Defaults to True.
-        allow_new_entries: Whether there may be others. Defaults to True.
-        max_retries_per_trial: How often a trial that has crashed is tried again. Defaults to 0.
-        max_consecutive_failed_trials: Crashes in a row that end the search. Defaults to 3.
-        **kwargs: `directory`, `project_name`, `overwrite`, `executions_per_trial`, and all others
-            of `keras_tuner.Tuner`.
+        **kwargs: `hyperparameters`, declared before those of the hypermodel; `tune_new_entries` and
+            `allow_new_entries`, whether others than these are tuned, and may be there, both true;
+            `max_retries_per_trial`, how often a trial that has crashed is tried again (0);
+            `max_consecutive_failed_trials`, crashes in a row that end the search (3);
+            `directory`, `project_name`, `overwrite`, `executions_per_trial`, and all others of
+            `keras_tuner.Tuner`.
 
     Raises:
         ArgumentError: An argument is out of its range. In `search()`, before any step of training:
@@ -82,11 +78,6 @@ class QuasiRandomSearch(SearchTuner):
         seed: int | None = None,
         sampler: str = "halton",
         points: Points = "published",
-        hyperparameters: Space = None,
-        tune_new_entries: bool = True,
-        allow_new_entries: bool = True,
-        max_retries_per_trial: int = 0,
-        max_consecutive_failed_trials: int = 3,
         **kwargs: Any,
     ) -> None:
         options = {
@@ -94,11 +85,6 @@ class QuasiRandomSearch(SearchTuner):
             "max_trials": max_trials,
             "seed": seed,
             "sampler": sampler,
-            "hyperparameters": hyperparameters,
-            "tune_new_entries": tune_new_entries,
-            "allow_new_entries": allow_new_entries,
-            "max_retries_per_trial": max_retries_per_trial,
-            "max_consecutive_failed_trials": max_consecutive_failed_trials,
         }
         super().__init__(QuasiRandomOracle, hypermodel, points, options, **kwargs)
 
@@ -111,13 +97,8 @@ class RandomSearch(SearchTuner):
         objective: Name of a metric, or a `keras_tuner.Objective`.
         max_trials: Trials in all, those of `points` included. Defaults to 10.
         seed: Seed of the points and of every training; 0 is one. None, the default, draws one.
-        hyperparameters: See `QuasiRandomSearch`, as for all that follow.
-        tune_new_entries: Whether others than these are tuned. Defaults to True.
-        allow_new_entries: Whether there may be others. Defaults to True.
-        max_retries_per_trial: How often a trial that has crashed is tried again. Defaults to 0.
-        max_consecutive_failed_trials: Crashes in a row that end the search. Defaults to 3.
-        points: What to try first.
-        **kwargs: Those of `keras_tuner.Tuner`.
+        points: What to try first, see `QuasiRandomSearch`.
+        **kwargs: Those of `QuasiRandomSearch`.
 
     Example:
 
@@ -141,11 +122,6 @@ class RandomSearch(SearchTuner):
         objective: Objective = None,
         max_trials: int = 10,
         seed: int | None = None,
-        hyperparameters: Space = None,
-        tune_new_entries: bool = True,
-        allow_new_entries: bool = True,
-        max_retries_per_trial: int = 0,
-        max_consecutive_failed_trials: int = 3,
         points: Points = "published",
         **kwargs: Any,
     ) -> None:
@@ -153,11 +129,6 @@ class RandomSearch(SearchTuner):
             "objective": objective,
             "max_trials": max_trials,
             "seed": seed,
-            "hyperparameters": hyperparameters,
-            "tune_new_entries": tune_new_entries,
-            "allow_new_entries": allow_new_entries,
-            "max_retries_per_trial": max_retries_per_trial,
-            "max_consecutive_failed_trials": max_consecutive_failed_trials,
         }
         super().__init__(RandomSearchOracle, hypermodel, points, options, **kwargs)
 
@@ -174,13 +145,8 @@ class BayesianOptimization(SearchTuner):
         alpha: Noise of the objective that is expected. Defaults to 1e-4.
         beta: Weight of exploring over exploiting. Defaults to 2.6.
         seed: Seed of the points and of every training; 0 is one. None, the default, draws one.
-        hyperparameters: See `QuasiRandomSearch`, as for all that follow.
-        tune_new_entries: Whether others than these are tuned. Defaults to True.
-        allow_new_entries: Whether there may be others. Defaults to True.
-        max_retries_per_trial: How often a trial that has crashed is tried again. Defaults to 0.
-        max_consecutive_failed_trials: Crashes in a row that end the search. Defaults to 3.
-        points: What to try first.
-        **kwargs: Those of `keras_tuner.Tuner`.
+        points: What to try first, see `QuasiRandomSearch`.
+        **kwargs: Those of `QuasiRandomSearch`.
 
     Example:
 
@@ -207,11 +173,6 @@ class BayesianOptimization(SearchTuner):
         alpha: float = 1e-4,
         beta: float = 2.6,
         seed: int | None = None,
-        hyperparameters: Space = None,
-        tune_new_entries: bool = True,
-        allow_new_entries: bool = True,
-        max_retries_per_trial: int = 0,
-        max_consecutive_failed_trials: int = 3,
         points: Points = "published",
         **kwargs: Any,
     ) -> None:
@@ -222,11 +183,6 @@ class BayesianOptimization(SearchTuner):
             "alpha": alpha,
             "beta": beta,
             "seed": seed,
-            "hyperparameters": hyperparameters,
-            "tune_new_entries": tune_new_entries,
-            "allow_new_entries": allow_new_entries,
-            "max_retries_per_trial": max_retries_per_trial,
-            "max_consecutive_failed_trials": max_consecutive_failed_trials,
         }
         super().__init__(BayesianOptimizationOracle, hypermodel, points, options, **kwargs)
 
@@ -239,14 +195,9 @@ class GridSearch(SearchTuner):
         objective: Name of a metric, or a `keras_tuner.Objective`.
         max_trials: Trials in all; None, the default, for the whole grid.
         seed: Seed of the points and of every training; 0 is one. None, the default, draws one.
-        hyperparameters: See `QuasiRandomSearch`, as for all that follow.
-        tune_new_entries: Whether others than these are tuned. Defaults to True.
-        allow_new_entries: Whether there may be others. Defaults to True.
-        max_retries_per_trial: How often a trial that has crashed is tried again. Defaults to 0.
-        max_consecutive_failed_trials: Crashes in a row that end the search. Defaults to 3.
-        points: What to try first.
+        points: What to try first, see `QuasiRandomSearch`.
         values_per_range: Values of a range without steps, both ends included. Defaults to 5.
-        **kwargs: Those of `keras_tuner.Tuner`.
+        **kwargs: Those of `QuasiRandomSearch`.
 
     Example:
 
@@ -270,11 +221,6 @@ class GridSearch(SearchTuner):
         objective: Objective = None,
         max_trials: int | None = None,
         seed: int | None = None,
-        hyperparameters: Space = None,
-        tune_new_entries: bool = True,
-        allow_new_entries: bool = True,
-        max_retries_per_trial: int = 0,
-        max_consecutive_failed_trials: int = 3,
         points: Points = "published",
         values_per_range: int = 5,
         **kwargs: Any,
@@ -283,11 +229,6 @@ class GridSearch(SearchTuner):
             "objective": objective,
             "max_trials": max_trials,
             "seed": seed,
-            "hyperparameters": hyperparameters,
-            "tune_new_entries": tune_new_entries,
-            "allow_new_entries": allow_new_entries,
-            "max_retries_per_trial": max_retries_per_trial,
-            "max_consecutive_failed_trials": max_consecutive_failed_trials,
             "values_per_range": values_per_range,
         }
         super().__init__(GridSearchOracle, hypermodel, points, options, **kwargs)
