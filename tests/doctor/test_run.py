@@ -32,7 +32,7 @@ def test_rows_and_cells_are_selected_in_any_case():
 def test_rows_are_in_the_order_of_their_numbers():
     """K7 comes before K16, every K row before the D rows, and R rows at the end."""
     rows = list(dict.fromkeys(cell.row for cell in CELLS))
-    assert rows == sorted(rows, key=lambda row: ("KDR".index(row[0]), int(row[1:])))
+    assert rows == sorted(rows, key=lambda row: ("KDTR".index(row[0]), int(row[1:])))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
