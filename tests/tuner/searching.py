@@ -19,6 +19,9 @@ from nadam_suite.schedules import WarmupCosine
 EXAMPLES, BATCH, EPOCHS = 24, 8, 3
 STEPS = EXAMPLES // BATCH
 RATES = (1e-3, 1.0)
+# TensorFlow takes seconds to trace each of these models, and milliseconds for a step of them. What
+# is compiled is tried in test_runs.py, test_hypermodel_fit.py and the contract cells.
+COMPILE = {"loss": "mse", "run_eagerly": keras.backend.backend() == "tensorflow"}
 
 
 def data():
@@ -39,7 +42,7 @@ def build(hp):
             keras.layers.Dense(1),
         ]
     )
-    model.compile(Nadam(rate, averaging=EMA(0.8)), loss="mse", metrics=["mae"])
+    model.compile(Nadam(rate, averaging=EMA(0.8)), metrics=["mae"], **COMPILE)
     return model
 
 
@@ -48,7 +51,7 @@ def build_planned(hp):
     rate = hp.Float("rate", *RATES, sampling="log", default=0.05)
     schedule = WarmupCosine(rate, EPOCHS * STEPS, warmup_steps=STEPS)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-    model.compile(Nadam(schedule, averaging=EMA(0.8)), loss="mse")
+    model.compile(Nadam(schedule, averaging=EMA(0.8)), **COMPILE)
     return model
 
 
@@ -59,7 +62,7 @@ def build_stock(hp):
         0.0, (EPOCHS - 1) * STEPS, warmup_target=rate, warmup_steps=STEPS
     )
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.Nadam(schedule), loss="mse")
+    model.compile(keras.optimizers.Nadam(schedule), **COMPILE)
     return model
 
 
