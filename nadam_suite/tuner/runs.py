@@ -71,7 +71,8 @@ class RunHyperModel(keras_tuner.HyperModel):
 
     The config's schedule is replaced by the space's, as are learning rate, betas, epsilon and
     weight decay. Clipping, averaging and accumulation stay those of the config unless the space
-    tunes them, and everything else of the optimizer stays too.
+    tunes them, and everything else of the optimizer stays too. Where `use_ema` leaves the final
+    model with an average, the trials keep the same one as `averaging`, to be scored by it.
 
     Args:
         config: The config; its `epochs` are the full budget of each trial.
@@ -97,7 +98,7 @@ class RunHyperModel(keras_tuner.HyperModel):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        self._base = config
+        self._base = _evaluating_averages(config)
         self._settings = config.tuner or TunerConfig()
         self._callbacks = callbacks
 
@@ -208,6 +209,16 @@ class RunHyperModel(keras_tuner.HyperModel):
         config = self._base
         splits = find_part("data", config.data, config.data_options)()
         return _Sample(splits.examples, _first(splits), splits.validation is not None)
+
+
+def _evaluating_averages(config: TrainConfig) -> TrainConfig:
+    """Return a config that validates the average which its final model has for weights."""
+    optimizer = config.optimizer
+    overwrites = optimizer.ema_overwrite_frequency is not None
+    if not optimizer.use_ema or overwrites or not config.use_averages:
+        return config
+    own = {"kind": "ema", "momentum": optimizer.ema_momentum, "warmup": None}
+    return config.replace(optimizer={"use_ema": False, "averaging": own})
 
 
 def merged_optimizer(base: NadamConfig, space: NadamConfig, names: set[str]) -> dict[str, Any]:

@@ -125,19 +125,33 @@ class TestConfig:
     @pytest.mark.parametrize("tuned", [False, True])
     def test_clipping_averaging_and_accumulation_are_kept_unless_tuned(self, tuned):
         """A group that the space tunes is its own as a whole, so that its keys do not clash."""
-        own = {"clipnorm": 2.0, "use_ema": True, "gradient_accumulation_steps": 4}
+        own = {"clipnorm": 2.0, "averaging": "swa", "gradient_accumulation_steps": 4}
         names = ["learning_rate"] + ["clipping", "averaging", "accumulation"] * tuned
         config = _config(optimizer=own, tuner={"tune": names})
         hp = keras_tuner.HyperParameters()
         hp.values = {"clipping": True, "global_clipnorm": 1.5, "averaging": "ema"}
         optimizer = RunHyperModel(config).trial_config(hp).optimizer
-        kept = {key: getattr(optimizer, key) for key in own}
-        if not tuned:
-            assert kept == own
-            assert (optimizer.averaging, optimizer.global_clipnorm) == (None, None)
-        else:
-            assert kept == {"clipnorm": None, "use_ema": False, "gradient_accumulation_steps": None}
-            assert (optimizer.averaging.kind, optimizer.global_clipnorm) == ("ema", 1.5)
+        kept = (optimizer.clipnorm, optimizer.averaging.kind, optimizer.gradient_accumulation_steps)
+        assert kept == ((None, "ema", None) if tuned else (2.0, "swa", 4))
+        assert optimizer.global_clipnorm == (1.5 if tuned else None)
+
+    def test_the_short_form_of_an_average_becomes_one_that_is_evaluated(self):
+        """Unless the training only overwrites its weights by it, or is not to use averages."""
+        use_ema = {"use_ema": True, "ema_momentum": 0.5}
+        hp = keras_tuner.HyperParameters()
+        found = RunHyperModel(_config(optimizer=use_ema)).trial_config(hp).optimizer
+        assert (found.use_ema, found.averaging.kind, found.averaging.momentum) == (
+            False,
+            "ema",
+            0.5,
+        )
+        assert found.averaging.warmup is None
+        for config in (
+            _config(optimizer={**use_ema, "ema_overwrite_frequency": 2}),
+            _config(optimizer=use_ema, use_averages=False),
+        ):
+            found = RunHyperModel(config).trial_config(hp).optimizer
+            assert (found.use_ema, found.averaging) == (True, None)
 
     def test_a_fixed_setting_of_the_space_replaces_its_group(self):
         """A preset that clips by the global norm leaves no other clip beside it."""
@@ -251,6 +265,15 @@ class TestRun:
         model = RunHyperModel(config, callbacks=lambda: [Trained(trained)])
         assert model.run_trial(later) == result
         assert trained == [2]
+
+    def test_a_trial_is_scored_by_what_the_final_model_has(self, tmp_path):
+        """Where `use_ema` would log the raw weights, and leave the average."""
+        config = _config(optimizer={"use_ema": True, "ema_momentum": 0.9}, epochs=2)
+        RunHyperModel(config).run_trial(_context(tmp_path / "trial", config))
+        last = _history(tmp_path / "trial")[-1]
+        result = json.loads((tmp_path / "trial" / "run" / "result.json").read_text())
+        assert result["metrics"]["validation"]["loss"] == pytest.approx(last["val_loss"], rel=1e-6)
+        assert last["val_loss"] != pytest.approx(last["val_raw_loss"], rel=1e-5)
 
     def test_a_reached_rung_is_not_trained_on(self, whole, tmp_path, monkeypatch):
         """Killed after the last epoch of its rung, a trial has nothing left to do."""
