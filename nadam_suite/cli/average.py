@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nadam_suite.cli.backend import load_backend
+from nadam_suite.cli.backend import find_modules, load_backend
 from nadam_suite.cli.outputs import checked_output, write_output
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def average(
         DataFileError: A file exists already, or cannot be written.
     """
     load_backend(backend)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # modules that the run's config names
+    find_modules()
     from nadam_suite.averaging.posthoc import sigmas
     from nadam_suite.experiment.average_plot import plot_sweep
     from nadam_suite.experiment.average_sweep import check_run, sweep_averages

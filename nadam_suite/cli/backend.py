@@ -9,12 +9,23 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nadam_suite.cli.guard import missing
 from nadam_suite.cli.quiet import defaults, muted
 from nadam_suite.errors import ArgumentError
 
-__all__ = ["BACKENDS", "configured_backend", "load_backend", "open_devices"]
+if TYPE_CHECKING:
+    from nadam_suite.config import TrainConfig
+
+__all__ = [
+    "BACKENDS",
+    "configured_backend",
+    "find_modules",
+    "load_backend",
+    "open_devices",
+    "open_devices_of",
+]
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -60,6 +71,18 @@ def open_devices(number: int = 1) -> None:
 
             get_backend().split_cpu(number)
         keras.ops.convert_to_tensor(0.0)
+
+
+def open_devices_of(config: TrainConfig) -> None:
+    """Open the devices that the training of a config needs; see `open_devices`."""
+    devices = config.distribution.devices
+    open_devices(devices if isinstance(devices, int) else 1)
+
+
+def find_modules() -> None:
+    """Find modules that a config names also in the current folder."""
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)
 
 
 def configured_backend(backend: str | None = None) -> str:

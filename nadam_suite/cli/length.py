@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from nadam_suite.cli.backend import find_modules
 
 if TYPE_CHECKING:
     from nadam_suite.config import NadamConfig, TrainConfig
@@ -44,7 +45,6 @@ def load(source: str, overrides: Sequence[str]) -> tuple[str, TrainConfig | Nada
     from nadam_suite.cli.sources import config_of
     from nadam_suite.config import TrainConfig
 
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
+    find_modules()
     config = cast("TrainConfig | NadamConfig", config_of(source, overrides))
     return config.name if isinstance(config, TrainConfig) else Path(source).stem, config

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from nadam_suite.cli.backend import load_backend, open_devices
+from nadam_suite.cli.backend import find_modules, load_backend, open_devices_of
 from nadam_suite.cli.interrupt import Interrupt
 from nadam_suite.errors import ArgumentError
 
@@ -47,15 +46,13 @@ def train(
     """
     _check(source, extend, cooldown_from)
     load_backend(backend, trains=True)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # modules that a config names
+    find_modules()
 
     from nadam_suite.backends import get_backend
     from nadam_suite.cli.progress import Progress
 
     config, start = _prepared(source, overrides, output, extend, cooldown_from)
-    devices = config.distribution.devices
-    open_devices(devices if isinstance(devices, int) else 1)
+    open_devices_of(config)
     # Of several workers the chief speaks for all.
     console = Console(highlight=False, quiet=get_backend().process()[0] != 0)
     progress = Progress(console, interrupt.check)

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from nadam_suite.cli.backend import configured_backend, load_backend, open_devices
+from nadam_suite.cli.backend import (
+    configured_backend,
+    find_modules,
+    load_backend,
+    open_devices_of,
+)
 from nadam_suite.cli.cluster import without_cluster
 from nadam_suite.cli.interrupt import Interrupt
 from nadam_suite.cli.tune_workers import exports, report_failure, role, run_here
@@ -62,8 +67,7 @@ def tune(
     own = role(os.environ)
     _check(own, workers, chief, print_env=print_env)
     load_backend(backend, trains=True)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # modules that a config names
+    find_modules()
 
     from nadam_suite.cli.sources import train_config_of
 
@@ -151,7 +155,7 @@ def _begun(
     from nadam_suite.tuner.search_lock import locked
 
     hypermodel = _hypermodel(config, interrupt)
-    _open_devices(config)
+    open_devices_of(config)
     if not path.exists():
         check_settings(config, hypermodel)
     open_folder(config, path, resume=resume)
@@ -174,17 +178,12 @@ def _take_part(
     while not (path / SEARCH).is_file():  # the chief writes it
         time.sleep(_TICK)
     check_same(config, path)
-    _open_devices(config)
+    open_devices_of(config)
     tuner = make_tuner(config, path, _hypermodel(config, interrupt))
     try:
         search(tuner)
     except grpc.RpcError as error:
         raise SearchError(_told_by_chief(error)) from None
-
-
-def _open_devices(config: TrainConfig) -> None:
-    devices = config.distribution.devices
-    open_devices(devices if isinstance(devices, int) else 1)
 
 
 def _told_by_chief(error: Any) -> str:

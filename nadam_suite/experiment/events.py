@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["EventLog"]
+__all__ = ["EventLog", "append_values"]
 
 
 class EventLog:
@@ -42,22 +43,35 @@ class EventLog:
             self._append(split, int(row["epoch"]), metrics)
 
     def _append(self, split: str, step: int, metrics: Mapping[str, float]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        events = []
         if split not in self._files:
             folder = self._folder / split
             folder.mkdir(parents=True, exist_ok=True)
             # TensorBoard finds event files by this word in their names.
             self._files[split] = folder / f"events.out.tfevents.{time.time_ns()}.nadam_suite"
-            events.append(Event(wall_time=time.time(), file_version="brain.Event:2"))
         values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
-        events.append(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
-        with self._files[split].open("ab") as file:
-            for event in events:
-                RecordWriter(file).write(event.SerializeToString())
+        append_values(self._files[split], values, step)
+
+
+def append_values(path: Path, values: Sequence[Any], step: int = 0) -> None:
+    """Append an event to an event file, which it begins if there is none.
+
+    Args:
+        path: The file; its name must have the word by which TensorBoard finds such files.
+        values: Messages of type `Summary.Value`.
+        step: The step that they are of.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    events = [Event(wall_time=time.time(), step=step, summary=Summary(value=values))]
+    if not path.exists():
+        events.insert(0, Event(wall_time=time.time(), file_version="brain.Event:2"))
+    with path.open("ab") as file:
+        for event in events:
+            RecordWriter(file).write(event.SerializeToString())
 
 
 def _place(name: str, row: Mapping[str, float]) -> tuple[str, str]:

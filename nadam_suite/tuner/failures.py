@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from nadam_suite.tuner.search_record import FAILURE
+
 __all__ = [
     "FAILURE",
     "failures_in_a_row",
@@ -20,7 +22,6 @@ __all__ = [
     "verdict",
 ]
 
-FAILURE = "failure.txt"  # in a trial's folder: why it failed, as the worker saw it
 _DIVERGED = re.compile(r"^(?:[\w.]+: )?Diverged:", re.MULTILINE)
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import hyperparameters as kinds
 
+from nadam_suite.experiment.events import append_values
+
 __all__ = ["hparams_session"]
 
 
@@ -146,19 +148,12 @@ def _place(metric: str) -> Any:
 
 def _append(path: Path, tag: str, content: Any) -> None:
     """Append one message of the plugin to an event file."""
-    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import metadata
-    from tensorboard.summary.writer.record_writer import RecordWriter
 
     value = Summary.Value(
         tag=f"_hparams_/{tag}",
         metadata=metadata.create_summary_metadata(content),
         tensor=metadata.NULL_TENSOR,
     )
-    events = [Event(wall_time=time.time(), summary=Summary(value=[value]))]
-    if not path.exists():
-        events.insert(0, Event(wall_time=time.time(), file_version="brain.Event:2"))
-    with path.open("ab") as file:
-        for event in events:
-            RecordWriter(file).write(event.SerializeToString())
+    append_values(path, [value])

@@ -20,7 +20,7 @@ from nadam_suite.schedules.checks import count
 from nadam_suite.tuner.ordered import fit_arguments, ordered
 from nadam_suite.tuner.points import Enqueued, projected, published_points
 from nadam_suite.tuner.ranges import get_space
-from nadam_suite.tuner.spaces import fixed_values, nadam_space
+from nadam_suite.tuner.spaces import nadam_space, points_of_space
 from nadam_suite.tuner.trial_callbacks import FatalArgumentError
 
 __all__ = ["BuildModel", "NadamHyperModel", "Space"]
@@ -215,9 +215,8 @@ class NadamHyperModel(keras_tuner.HyperModel):
         """
         if callable(self.space):
             return projected(published_points(), hyperparameters, self.prefix)
-        fixed = fixed_values(get_space(self.space), self._options["schedule"])
-        points = published_points(self.space)
-        return projected(points, hyperparameters, self.prefix, fixed=fixed)
+        schedule = self._options["schedule"]
+        return points_of_space(hyperparameters, self.space, schedule, self.prefix)
 
     def _declared(self, hp: keras_tuner.HyperParameters) -> NadamConfig:
         """Return the settings of a trial with relative durations."""

@@ -14,6 +14,7 @@ from keras_tuner.engine.trial import Trial
 
 from nadam_suite.config.faults import show
 from nadam_suite.errors import ArgumentError, SearchFolderError
+from nadam_suite.tuner.search_record import OWN, STATE, TRIAL
 
 __all__ = [
     "OWN",
@@ -29,8 +30,6 @@ __all__ = [
     "undamaged",
 ]
 
-STATE, TRIAL = "oracle.json", "trial.json"
-OWN = "nadam_suite"  # our part of oracle.json, which stock keras-tuner passes over
 _REMEDY = (
     "Give the search another `project_name`, or its old settings; `overwrite=True` deletes what it "
     "has found."

@@ -16,7 +16,7 @@ from nadam_suite.callbacks import (
 )
 from nadam_suite.tuner.ordered import first_batch
 
-__all__ = ["adds_no_names", "metric_names"]
+__all__ = ["adds_no_names", "logged", "metric_names"]
 
 # Callbacks that add no metric to the logs of an epoch.
 _ADD_NONE = (
@@ -61,8 +61,18 @@ def metric_names(model: keras.Model, arguments: Mapping[str, Any]) -> tuple[str,
     if arguments.get("x") is None or isinstance(arguments["x"], Iterator):
         return None
     logs = model.evaluate(**first_batch(arguments), steps=1, verbose=0, return_dict=True)
-    names = tuple(logs)
-    if arguments.get("validation_data") is None and not arguments.get("validation_split"):
-        return names
-    raw = tuple(f"val_raw_{name}" for name in names) if average_names(model) else ()
-    return (*names, *(f"val_{name}" for name in names), *raw)
+    validated = arguments.get("validation_data") is not None or arguments.get("validation_split")
+    return logged(logs, validated=bool(validated), averaged=bool(average_names(model)))
+
+
+def logged(names: Iterable[str], *, validated: bool, averaged: bool) -> tuple[str, ...]:
+    """Return what an epoch logs of a model's metrics.
+
+    Args:
+        names: Names of the metrics.
+        validated: Whether there is data to validate with.
+        averaged: Whether averages are validated then, beside the raw weights.
+    """
+    prefixes = ["", *(["val_"] * validated), *(["val_raw_"] * (validated and averaged))]
+    own = tuple(names)
+    return tuple(f"{prefix}{name}" for prefix in prefixes for name in own)

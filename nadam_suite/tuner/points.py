@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import keras_tuner
 from keras_tuner.engine import hyperparameters as kinds
@@ -14,7 +14,9 @@ from keras_tuner.engine import hyperparameters as kinds
 from nadam_suite.config import faults
 from nadam_suite.errors import ArgumentError
 
-__all__ = ["Enqueued", "PublishedPoint", "Value", "projected", "published_points"]
+__all__ = ["Enqueued", "PublishedPoint", "Value", "entry_of", "projected", "published_points"]
+
+Entry = TypeVar("Entry")
 
 Value = float | int | str | bool
 
@@ -86,13 +88,22 @@ def published_points(name: str = "algoperf") -> tuple[PublishedPoint, ...]:
     >>> published_points()[0].values["learning_rate"]
     0.00190834618600756
     """
-    if isinstance(name, str) and name in _POINTS:
-        return _POINTS[name]
-    near = faults.nearest(name, list(_POINTS)) if isinstance(name, str) else None
+    return entry_of(_POINTS, name, "name")
+
+
+def entry_of(table: Mapping[str, Entry], name: Any, argument: str) -> Entry:
+    """Return the entry of a table that an argument names.
+
+    Raises:
+        ArgumentError: There is none; the message lists all.
+    """
+    if isinstance(name, str) and name in table:
+        return table[name]
+    near = faults.nearest(name, list(table)) if isinstance(name, str) else None
     remedy = f"Did you mean {near!r}?" if near else "Choose one of them."
     raise ArgumentError(
-        f"Argument `name` must be one of {', '.join(map(repr, _POINTS))}. Received: name={name!r}. "
-        f"{remedy}"
+        f"Argument `{argument}` must be one of {', '.join(map(repr, table))}. Received: "
+        f"{argument}={name!r}. {remedy}"
     )
 
 

@@ -14,9 +14,7 @@ from typing import Any, Literal
 
 import keras_tuner
 
-from nadam_suite.config import faults
-from nadam_suite.errors import ArgumentError
-from nadam_suite.tuner.points import Value, published_points
+from nadam_suite.tuner.points import Value, entry_of, published_points
 
 __all__ = [
     "PARTS",
@@ -280,11 +278,4 @@ def get_space(name: Any, argument: str = "preset") -> SpacePreset:
     >>> get_space("algoperf").parameters["learning_rate"].high
     0.01
     """
-    if isinstance(name, str) and name in SPACES:
-        return SPACES[name]
-    near = faults.nearest(name, list(SPACES)) if isinstance(name, str) else None
-    remedy = f"Did you mean {near!r}?" if near else "Choose one of them."
-    raise ArgumentError(
-        f"Argument `{argument}` must be one of {', '.join(map(repr, SPACES))}. Received: "
-        f"{argument}={name!r}. {remedy}"
-    )
+    return entry_of(SPACES, name, argument)

@@ -23,9 +23,9 @@ from nadam_suite.experiment.folder import CONFIG
 from nadam_suite.experiment.parts import Splits, find_part
 from nadam_suite.experiment.run import run_training
 from nadam_suite.tuner.hparams import hparams_session
-from nadam_suite.tuner.points import Enqueued, projected, published_points
-from nadam_suite.tuner.ranges import get_space
-from nadam_suite.tuner.spaces import fixed_values, nadam_space
+from nadam_suite.tuner.metric_names import logged
+from nadam_suite.tuner.points import Enqueued
+from nadam_suite.tuner.spaces import nadam_space, points_of_space
 from nadam_suite.tuner.trials import (
     TrialContext,
     TrialResult,
@@ -138,8 +138,7 @@ class RunHyperModel(keras_tuner.HyperModel):
         settings = self._settings
         if settings.points == "none":
             return []
-        fixed = fixed_values(get_space(settings.preset), settings.schedules)
-        return projected(published_points(settings.preset), hyperparameters, fixed=fixed)
+        return points_of_space(hyperparameters, settings.preset, settings.schedules)
 
     def objective_names(self) -> tuple[str, ...]:
         """Return the names that a run's history has, by evaluating a model on one example.
@@ -154,12 +153,8 @@ class RunHyperModel(keras_tuner.HyperModel):
     def _names(self) -> tuple[str, ...]:
         model, sample = self.build(keras_tuner.HyperParameters()), self._sample
         names = model.evaluate(*sample.train, verbose=0, return_dict=True)
-        found = list(names)
-        if sample.validated:
-            found += [f"val_{name}" for name in names]
-            if any(c.kind == "evaluate_average" for c in self._base.full_callbacks()):
-                found += [f"val_raw_{name}" for name in names]
-        return tuple(found)
+        averaged = any(c.kind == "evaluate_average" for c in self._base.full_callbacks())
+        return logged(names, validated=sample.validated, averaged=averaged)
 
     def run_trial(self, context: TrialContext) -> TrialResult:
         """Train a trial's run, or go on with it.

@@ -13,13 +13,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nadam_suite.errors import SearchFolderError
-from nadam_suite.tuner.search_record import Dimension, SearchRecord, TrialRecord
+from nadam_suite.tuner.search_record import (
+    FAILURE,
+    OWN,
+    STATE,
+    TRIAL,
+    Dimension,
+    SearchRecord,
+    TrialRecord,
+)
 
 __all__ = ["read_search"]
 
-_ORACLE, _TRIAL, _FAILURE = "oracle.json", "trial.json", "failure.txt"
 _RUNG = "tuner/"  # hyperparameters that Hyperband sets, and nobody searches for
-_OURS = "nadam_suite"  # what stock keras-tuner does not keep in `oracle.json`
 _ERROR = r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)(?:: .*)?$"
 _UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError)
 
@@ -55,22 +61,22 @@ def read_search(folder: str | os.PathLike[str]) -> SearchRecord:
     ('val_loss', {'rate': 0.01})
     """
     path = Path(folder)
-    files = sorted(path.glob(f"trial_*/{_TRIAL}"))
+    files = sorted(path.glob(f"trial_*/{TRIAL}"))
     _check(path, files)
     notes: list[str] = []
-    oracle = _read(path / _ORACLE, notes) or {}
+    oracle = _read(path / STATE, notes) or {}
     states = {file.parent: _read(file, notes) for file in files}
     found = {
         place: state
         for place, state in states.items()
-        if state is not None and _whole(place / _TRIAL, state, notes)
+        if state is not None and _whole(place / TRIAL, state, notes)
     }
     if not found and not oracle:
         raise SearchFolderError(
             f"The files of a search must be readable. Received: folder={str(path)!r}. "
             f"{' '.join(notes)} Restore them from a copy, or search again in another folder."
         )
-    known, ours = oracle.get("start_order") or (), oracle.get(_OURS) or {}
+    known, ours = oracle.get("start_order") or (), oracle.get(OWN) or {}
     if ours:  # a trial that the oracle does not know was never handed out
         found = {place: state for place, state in found.items() if state["trial_id"] in known}
     dimensions = _dimensions([oracle, *found.values()])
@@ -84,7 +90,7 @@ def read_search(folder: str | os.PathLike[str]) -> SearchRecord:
 def _check(path: Path, files: Sequence[Path]) -> None:
     """Refuse what is no search's folder, and say what it is instead."""
     shown = str(path)
-    if files or (path / _ORACLE).is_file():
+    if files or (path / STATE).is_file():
         return
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
@@ -92,7 +98,7 @@ def _check(path: Path, files: Sequence[Path]) -> None:
             f"A search must have a folder. Received: folder={shown!r}, which {what}. Check the "
             "path."
         )
-    inside = sorted(str(file.parent) for file in path.glob(f"*/{_ORACLE}"))
+    inside = sorted(str(file.parent) for file in path.glob(f"*/{STATE}"))
     if inside:
         raise SearchFolderError(
             f"The folder of one search must be named. Received: folder={shown!r}, which holds the "
@@ -100,7 +106,7 @@ def _check(path: Path, files: Sequence[Path]) -> None:
         )
     is_run = (path / "config.toml").is_file()
     raise SearchFolderError(
-        f"The folder of a search must hold {_ORACLE} or trial_*/{_TRIAL}. Received: "
+        f"The folder of a search must hold {STATE} or trial_*/{TRIAL}. Received: "
         f"folder={shown!r}, which {'is the folder of a run' if is_run else 'holds neither'}. Name "
         "the folder that `tune`, or a tuner's `directory` and `project_name`, have written."
     )
@@ -302,7 +308,7 @@ def _origin(ours: Mapping[str, Any], name: str) -> tuple[str | None, tuple[str, 
 def _details(place: Path, state: Mapping[str, Any]) -> str | None:
     """Return all that was written about a failure."""
     try:
-        text = (place / _FAILURE).read_text(encoding="utf-8", errors="replace")
+        text = (place / FAILURE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
     return text.strip() or (state.get("message") or "").strip() or None

@@ -8,7 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Dimension", "SearchRecord", "TrialRecord"]
+__all__ = ["FAILURE", "OWN", "STATE", "TRIAL", "Dimension", "SearchRecord", "TrialRecord"]
+
+STATE, TRIAL = "oracle.json", "trial.json"
+OWN = "nadam_suite"  # our part of oracle.json, which stock keras-tuner passes over
+FAILURE = "failure.txt"  # in a trial's folder: why it failed, as the worker saw it
 
 
 @dataclasses.dataclass(frozen=True)

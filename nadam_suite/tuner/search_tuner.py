@@ -30,6 +30,7 @@ from nadam_suite.tuner.metric_names import adds_no_names, metric_names
 from nadam_suite.tuner.oracles import COMMON
 from nadam_suite.tuner.ordered import fit_arguments, ordered
 from nadam_suite.tuner.protocols import KnowsConfig, KnowsMetrics, RunsTrials
+from nadam_suite.tuner.search_record import STATE
 from nadam_suite.tuner.start import starting_points
 from nadam_suite.tuner.trial_callbacks import FatalArgumentError, Hooks, copies, own_log_folders
 from nadam_suite.tuner.trials import (
@@ -91,7 +92,7 @@ class SearchTuner(keras_tuner.Tuner):
         self._space = given if hypermodel is None else declared_space(hypermodel, given)
         searched = self._space if common.get("tune_new_entries", True) else given
         own = folder / f"{_tuner_id()}.json"
-        goes_on = not _serves_a_chief() and not overwrite and (folder / "oracle.json").is_file()
+        goes_on = not _serves_a_chief() and not overwrite and (folder / STATE).is_file()
         if goes_on:
             check_space(folder, searched)
             # Stock goes on only where it finds this file, which it writes after the first trial.
@@ -267,7 +268,7 @@ class SearchTuner(keras_tuner.Tuner):
     def _seed(self) -> int:
         """Return the search's seed; what its chief has drawn a worker reads in the folder."""
         if _serves_a_chief():
-            return int(json.loads(Path(self.project_dir, "oracle.json").read_text())["seed"])
+            return int(json.loads(Path(self.project_dir, STATE).read_text())["seed"])
         return int(self.oracle.seed)
 
     def _train(

@@ -11,7 +11,7 @@ import keras_tuner
 from nadam_suite.config import NadamConfig, faults
 from nadam_suite.errors import ArgumentError, ArgumentTypeError
 from nadam_suite.schedules.checks import count
-from nadam_suite.tuner.points import Value
+from nadam_suite.tuner.points import Enqueued, Value, projected, published_points
 from nadam_suite.tuner.ranges import (
     PARTS,
     TUNABLE,
@@ -22,7 +22,7 @@ from nadam_suite.tuner.ranges import (
     get_space,
 )
 
-__all__ = ["budget_rule", "fixed_values", "nadam_space", "tuned"]
+__all__ = ["budget_rule", "fixed_values", "nadam_space", "points_of_space", "tuned"]
 
 # What the tuning playbook calls "substantially more than 25" trials; the number is chosen here.
 _SUBSTANTIALLY_MORE = 50
@@ -190,6 +190,24 @@ def fixed_values(preset: SpacePreset, schedule: Sequence[str] = ("cosine",)) -> 
     parts = {f"{kind}/{key}": p.default for kind in kinds for key, p in PARTS[kind].items()}
     defaults = {name: parameter.default for name, parameter in preset.parameters.items()}
     return {"decay": _ON.default, "schedule": kinds[0], **parts, **defaults}
+
+
+def points_of_space(
+    hyperparameters: keras_tuner.HyperParameters,
+    preset: str,
+    schedule: Sequence[str] = ("cosine",),
+    prefix: str = "",
+) -> list[Enqueued]:
+    """Return the default point of a declared space, and the nearest to the published ones.
+
+    Args:
+        hyperparameters: The whole space, as `nadam_space` has declared it.
+        preset: As in `nadam_space`.
+        schedule: Likewise.
+        prefix: Likewise.
+    """
+    fixed = fixed_values(get_space(preset), schedule)
+    return projected(published_points(preset), hyperparameters, prefix, fixed=fixed)
 
 
 class _Declaring:
