@@ -14,32 +14,22 @@ import sys
 import tempfile
 import threading
 import time
-import xml.etree.ElementTree as ET
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
+from tests.outcomes import (
+    LINES,
+    Outcome,
+    one_failure,
+    read_outcome,
+    told_failures,
+    told_skips,
+)
 from tests.processes import BACKENDS, ROOT, compile_cache, environment, in_ci, installed
 
 _PRINT = threading.Lock()
 _DEVICES = "multi_device and once"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How many tests ended how."""
-
-    passed: int = 0
-    failed: int = 0
-    skipped: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped
-        )
-
-    def __str__(self) -> str:
-        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
 def _say(prefix: str, line: str) -> None:
@@ -47,35 +37,29 @@ def _say(prefix: str, line: str) -> None:
         print(f"[{prefix}] {line}", flush=True)
 
 
-def _lint() -> Counts:
-    """Ruff's two checks, each counted as one test; skipped, visibly, where ruff is missing."""
+def _missing(label: str, message: str) -> Outcome:
+    """What is not installed is skipped, visibly; where it counts it is a failure."""
+    _say(label, message)
+    return one_failure(label, "installation", message) if in_ci() else Outcome(skipped=1)
+
+
+def _lint() -> Outcome:
+    """Ruff's two checks, each counted as one test."""
     if importlib.util.find_spec("ruff") is None:
-        _say("lint", "ruff is not installed: `pip install '.[test]'`")
-        return Counts(failed=2) if in_ci() else Counts(skipped=2)
-    total = Counts()
+        return _missing("lint", "ruff is not installed: `pip install '.[test]'`")
+    total = Outcome()
     for arguments in (["check"], ["format", "--check"]):
         command = [sys.executable, "-m", "ruff", *arguments, "nadam_suite", "tests"]
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment()
         )
-        for line in (done.stdout + done.stderr).splitlines():
+        output = done.stdout + done.stderr
+        for line in output.splitlines():
             _say("lint", line)
-        total += Counts(failed=1) if done.returncode else Counts(passed=1)
-    return total
-
-
-def read_counts(report: Path) -> Counts:
-    """Sum up a JUnit file; one that is missing or broken is a failure, for pytest then crashed."""
-    try:
-        suites = list(ET.parse(report).getroot().iter("testsuite"))  # noqa: S314 - our own file
-    except (OSError, ET.ParseError):
-        return Counts(failed=1)
-    total = Counts()
-    for suite in suites:
-        tests, failures, errors, skipped = (
-            int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")
-        )
-        total += Counts(tests - failures - errors - skipped, failures + errors, skipped)
+        if done.returncode:
+            total += one_failure("lint", " ".join(["ruff", *arguments]), "failed", output)
+        else:
+            total += Outcome(passed=1)
     return total
 
 
@@ -97,16 +81,16 @@ def _jobs(backends: list[str], options: list[str]) -> list[tuple[str, str, list[
 
 def _run_backend(
     label: str, backend: str, options: list[str], report: Path, threads: int
-) -> Counts:
+) -> Outcome:
     """Run pytest under one backend, its lines shown as they come."""
     if not installed(backend):
-        _say(label, f"not installed: `pip install '.[{backend}]'`")
-        return Counts(failed=1) if in_ci() else Counts(skipped=1)
+        return _missing(label, f"{backend} is not installed: `pip install '.[{backend}]'`")
     started = time.monotonic()
-    command = [sys.executable, "-u", "-m", "pytest", f"--junit-xml={report}", *options]
+    # Skips are summed up by reason below: one line each would be most of what a run prints.
+    command = [sys.executable, "-u", "-m", "pytest", "-rfExX", f"--junit-xml={report}", *options]
     # A cache for each job, for two processes that write one entry at once would spoil it.
     cache = compile_cache(report.with_suffix(".cache"))
-    child = subprocess.Popen(
+    with subprocess.Popen(
         command,
         cwd=ROOT,
         env=environment(backend, threads, NADAM_SUITE_TESTS="all-backends", **cache),
@@ -114,15 +98,20 @@ def _run_backend(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-    )
-    for line in child.stdout or ():
-        _say(label, line.rstrip())
-    status = child.wait()
-    counts = read_counts(report)
-    if status and not counts.failed:
-        counts += Counts(failed=1)  # pytest stopped for a reason that is no test: usage, collection
-    _say(label, f"{counts} in {time.monotonic() - started:.0f} s (exit status {status})")
-    return counts
+    ) as child:
+        ending: deque[str] = deque(maxlen=LINES)
+        for line in child.stdout or ():
+            ending.append(line)
+            _say(label, line.rstrip())
+    outcome = read_outcome(report, label)
+    if child.returncode and not outcome.failures:
+        # Pytest crashed, or stopped for a reason that is no test, as an unknown option.
+        message = f"ended with exit status {child.returncode}"
+        outcome += one_failure(label, "pytest", message, "".join(ending))
+    for line in told_skips(outcome):
+        _say(label, line)
+    _say(label, f"{outcome} in {time.monotonic() - started:.0f} s (exit status {child.returncode})")
+    return outcome
 
 
 def _parse(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -163,6 +152,8 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         for run in runs:
             total += run.result()
+    if total.failures:
+        print(told_failures(total.failures), flush=True)
     print(total, flush=True)
     return 1 if total.failed or not total.passed else 0
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
+import signal
 import tempfile
 
 from tests.processes import compile_cache, in_ci
@@ -25,8 +27,10 @@ import keras
 import numpy as np
 import pytest
 
-hypothesis.settings.register_profile("dev", max_examples=25, deadline=None)
-hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
+# Nothing that a slow machine fails: no deadline, and no limit for the making of examples.
+_ANY_SPEED = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("dev", max_examples=25, **_ANY_SPEED)
+hypothesis.settings.register_profile("ci", max_examples=100, derandomize=True, **_ANY_SPEED)
 hypothesis.settings.load_profile("ci" if in_ci() else "dev")
 
 
@@ -47,6 +51,9 @@ def pytest_configure(config: pytest.Config) -> None:
             f"Keras runs on {keras.backend.backend()}, but KERAS_BACKEND={backend}: it was "
             "imported before the tests could choose."
         )
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # So it is in what a script starts with `&`, and its children inherit it; Ctrl-C is tested.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if backend == "torch":
         import torch
 
@@ -69,6 +76,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             items[:] = [item for item in items if marker not in item.keywords]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_collection_finish() -> None:
+    """Set what the imports made apart: a full collection goes through all of TensorFlow else."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = ("tensorflow", "jax", "torch")
+# Seconds after which a process hangs: many times what any takes on a quick machine, so that none
+# fails on a slow one that does other things as well.
+LIMIT = 900.0
 
 # The checkout goes to the end of the path: `tests` is found there, an installed wheel before it.
 _BOOTSTRAP = f"import sys; sys.path.append({str(ROOT)!r})\n"
@@ -75,7 +78,7 @@ def run_python(
     *arguments: str,
     backend: str | None = None,
     check: bool = True,
-    timeout: float = 600,
+    timeout: float = LIMIT,
     cwd: Path | None = None,
     **extra: str,
 ) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,8 @@
 
 Python raises KeyboardInterrupt wherever it happens to be, and some places swallow every exception:
 callbacks of the garbage collector, which frameworks install, and finalizers. So that the request
-is also remembered, and looked at between two batches. Others make an error of their own of it, such
+is also remembered, and looked at between two batches; Python's note that it has ignored something,
+with a traceback, would only confuse. Others make an error of their own of it, such
 as pydantic where it calls back; that is an interruption too.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,6 +38,8 @@ class Interrupt:
         except ValueError:  # only the main thread may do this
             yield
             return
+        note = sys.unraisablehook
+        sys.unraisablehook = lambda ignored: None if self._is_known(ignored) else note(ignored)
         try:
             yield
         except Exception as error:
@@ -43,6 +47,7 @@ class Interrupt:
                 raise KeyboardInterrupt from error
             raise
         finally:
+            sys.unraisablehook = note
             signal.signal(signal.SIGINT, before)
 
     def check(self) -> None:
@@ -53,6 +58,10 @@ class Interrupt:
         """
         if self._asked:
             raise KeyboardInterrupt
+
+    def _is_known(self, ignored: Any) -> bool:
+        """Return whether what Python has ignored is the interruption that is remembered."""
+        return self._asked and issubclass(ignored.exc_type, KeyboardInterrupt)
 
     def _ask(self, number: int, frame: Any) -> None:
         del number, frame

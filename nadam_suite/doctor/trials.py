@@ -87,6 +87,8 @@ def _kernel(model: keras.Model) -> np.ndarray:
 def _trained(optimizer: Callable[[], Any], strategy: Any) -> np.ndarray:
     with strategy.scope() if strategy is not None else contextlib.nullcontext():
         model = line_model(optimizer())
+        # TensorFlow takes seconds to trace, and milliseconds for these steps on one device.
+        model.run_eagerly = strategy is None and keras.backend.backend() == "tensorflow"
         _fit(model)
     return _kernel(model)
 
@@ -264,7 +266,7 @@ def _trials(task: str, subject: Subject) -> dict[str, Callable[[], Observation]]
 
 
 def main(arguments: list[str]) -> None:
-    """Try everything of one task, and print what was seen, a line for each trial.
+    """Try everything of one task, and print `{}` when ready, then a line for each trial.
 
     Args:
         arguments: "stock" or "ours", and "replicas", "averages", "scaling", "scaling-on-4" or
@@ -276,7 +278,12 @@ def main(arguments: list[str]) -> None:
     subject = {"stock": stock, "ours": ours}[kind]()
     if task == "workers":
         _workers(kind)  # before any operation
-    for name, trial in _trials(task, subject).items():
-        seen = observed(trial)
-        sys.stdout.write(json.dumps({name: dataclasses.asdict(seen)}) + "\n")
-        sys.stdout.flush()
+    trials = _trials(task, subject)
+    _tell({})  # who waits for this process learns how long its start took
+    for name, trial in trials.items():
+        _tell({name: dataclasses.asdict(observed(trial))})
+
+
+def _tell(seen: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(seen) + "\n")
+    sys.stdout.flush()

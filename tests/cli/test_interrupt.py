@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 
 import pydantic
 import pytest
@@ -21,9 +22,10 @@ def test_interruption_is_raised_at_once():
         os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_swallowed_interruption_is_remembered():
+def test_swallowed_interruption_is_remembered(monkeypatch):
     """In a callback of the garbage collector it is swallowed, and raised by the next check."""
+    noted = []
+    monkeypatch.setattr(sys, "unraisablehook", noted.append)
     interrupt = Interrupt()
 
     def collected(phase, info):
@@ -39,6 +41,28 @@ def test_swallowed_interruption_is_remembered():
             gc.callbacks.remove(collected)
         with pytest.raises(KeyboardInterrupt):
             interrupt.check()
+    assert not noted  # no traceback for what is not lost
+
+
+def test_other_ignored_errors_are_noted(monkeypatch):
+    """Also after an interruption, and after the block an interruption as well."""
+    noted = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda ignored: noted.append(ignored.exc_type))
+
+    class Failing:
+        def __init__(self, error):
+            self.error = error
+
+        def __del__(self):
+            raise self.error
+
+    with Interrupt().watched():
+        Failing(KeyboardInterrupt())  # nobody has asked for it
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        Failing(ZeroDivisionError())
+    Failing(KeyboardInterrupt())
+    assert noted == [KeyboardInterrupt, ZeroDivisionError, KeyboardInterrupt]
 
 
 def test_an_error_that_was_made_of_an_interruption_is_one():

@@ -15,7 +15,7 @@ import pytest
 
 from nadam_suite.cli import cluster
 from tests.cli.running import SMALL, run
-from tests.processes import COMMAND, environment
+from tests.processes import COMMAND, LIMIT, environment
 
 BACKEND = keras.backend.backend()
 TRAIN = ("--", "train", "digits")
@@ -74,6 +74,7 @@ def no_processes(monkeypatch):
         raise AssertionError("a process was started")
 
     monkeypatch.setattr(subprocess, "Popen", started)
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")  # of PyTorch's more is refused
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
@@ -160,7 +161,6 @@ several = [
     pytest.mark.skipif(BACKEND == "torch", reason="Keras trains on one device with PyTorch"),
 ]
 CONFIG = (*SMALL, "data_options.train_examples=90", "model_options.dropout=0", "epochs=3")
-LIMIT = 240
 
 
 def _environment():
@@ -243,10 +243,11 @@ class TestTraining:
         folder = tmp_path / "cut"
         words = ("launch", "-n", 2, "--", "train", "digits", *CONFIG, "--output", folder)
         process = _started(*words)
-        _wait_for(process, folder / "state" / "training_state.npz")
-        (victim,) = [pid for pid in _workers(folder) if _is_second(pid)]
+        # Found while it still imports: there is not much time between the state and the end.
+        (victim,) = _wait_for(process, lambda: [p for p in _workers(folder) if _is_second(p)])
+        _wait_for(process, (folder / "state" / "training_state.npz").exists)
         os.kill(victim, signal.SIGKILL)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=LIMIT)
         assert process.returncode == 137
         assert f"Worker 1 (process {victim}) was killed by SIGKILL" in errors
         assert "--resume" in errors.splitlines()[-1]
@@ -263,9 +264,9 @@ class TestTraining:
         folder = tmp_path / "cut"
         words = ("launch", "-n", 2, "--", "train", "digits", *CONFIG, "epochs=500", "-o", folder)
         process = _started(*words)
-        _wait_for(process, folder / "state" / "training_state.npz")
+        _wait_for(process, (folder / "state" / "training_state.npz").exists)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=LIMIT)
         assert process.returncode == 130
         assert "Interrupted" in errors
         assert "Traceback" not in errors
@@ -291,13 +292,14 @@ def _started(*words):
     )
 
 
-def _wait_for(process, path):
+def _wait_for(process, happened):
     deadline = time.monotonic() + LIMIT
-    while not path.exists():
+    while not (found := happened()):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             raise AssertionError("".join(process.communicate()))
         time.sleep(0.02)
+    return found
 
 
 def _workers(folder):
@@ -314,5 +316,8 @@ def _workers(folder):
 
 
 def _is_second(pid):
-    text = Path(f"/proc/{pid}/environ").read_text()
+    try:
+        text = Path(f"/proc/{pid}/environ").read_text()
+    except OSError:  # it has just ended
+        return False
     return '"index": 1' in text or "PROCESS_ID=1" in text

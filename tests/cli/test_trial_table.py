@@ -75,7 +75,9 @@ def test_only_new_ends_are_told(folder):
     path = folder / "trial_2" / "trial.json"
     with trial_table.TrialTable(console, folder, 9, 7):
         state = json.loads(path.read_text())
-        path.write_text(json.dumps(state | {"status": "INVALID", "message": "OSError: full"}))
+        new = path.with_suffix(".new")  # the table is to read it whole
+        new.write_text(json.dumps(state | {"status": "INVALID", "message": "OSError: full"}))
+        new.replace(path)
         _wait_for(lambda: "full" in console.file.getvalue())
     lines = console.file.getvalue().splitlines()
     assert lines[0] == "Going on: 2 of 9 trials have ended before."
@@ -94,7 +96,7 @@ def test_a_live_table_leaves_the_terminal_as_it_was(folder):
     assert "\x1b[?25h" in text  # the cursor is back
 
 
-def _wait_for(happened, seconds=60):
+def _wait_for(happened, seconds=300):
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen"

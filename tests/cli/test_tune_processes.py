@@ -14,7 +14,7 @@ import pytest
 
 from nadam_suite.tuner.search_folder import read_search
 from tests.cli.running import SMALL
-from tests.processes import COMMAND, environment
+from tests.processes import COMMAND, LIMIT, environment
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,7 +23,6 @@ pytestmark = [
 ]
 CHANGES = tuple(change for change in SMALL if not change.startswith("schedule"))
 SEARCH = ("tune", "digits", *CHANGES, "epochs=2", "tuner.points=none", "--trials", "3")
-LIMIT = 300
 
 
 def _started(folder, *arguments):
@@ -110,11 +109,11 @@ def test_workers_find_the_same_points_and_one_may_die(whole, tmp_path):
     """The worker is named with its trial, all end in time, and the search goes on from there."""
     folder = tmp_path / "search"
     process = _started(folder, "--workers", "2")
+    other, victim = _stopped_in_a_trial_each(process, folder, ("worker0", "worker1"))
+    os.kill(other, signal.SIGCONT)
     _wait_for(process, lambda: _states(folder))
-    (victim,) = _processes(folder, "worker1")
-    _wait_for(process, lambda: _trial_of(folder, "worker1"))
     os.kill(victim, signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 137
     assert f"Worker 1 (process {victim}) was killed by SIGKILL" in errors
     trial = _trial_of(folder, "worker1")
@@ -132,8 +131,33 @@ def test_workers_find_the_same_points_and_one_may_die(whole, tmp_path):
         assert found[name][3] == status
 
 
+def _stopped_in_a_trial_each(process, folder, names):
+    """Stop each worker in its trial: one that begins late would find that none are left.
+
+    Returns:
+        The workers' processes, which wait for SIGCONT.
+    """
+    stopped = {}
+
+    def all_are():
+        for name in names:
+            pids = [] if name in stopped else _processes(folder, name)
+            if pids and _trial_of(folder, name):
+                os.kill(pids[0], signal.SIGSTOP)
+                stopped[name] = pids[0]
+                if not _trial_of(folder, name):  # it had just ended
+                    os.kill(stopped.pop(name), signal.SIGCONT)
+        return len(stopped) == len(names)
+
+    _wait_for(process, all_are)
+    return [stopped[name] for name in names]
+
+
 def _trial_of(folder, name):
-    state = json.loads((folder / "oracle.json").read_text())
+    try:
+        state = json.loads((folder / "oracle.json").read_text())
+    except (FileNotFoundError, ValueError):  # not yet written, or just being written
+        return None
     return state["ongoing_trials"].get(name)
 
 
@@ -143,7 +167,7 @@ def test_interruption_ends_all_and_says_how_to_go_on(tmp_path):
     process = _started(folder, "--workers", "2", "epochs=500")
     _wait_for(process, lambda: _states(folder))
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     assert "Interrupted" in errors
     assert "Traceback" not in errors

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from nadam_suite.cli import workers
 from nadam_suite.cli.workers import Workers
 from tests.processes import ROOT, environment
 
@@ -20,8 +21,16 @@ pytestmark = [
     pytest.mark.once,
     pytest.mark.skipif(sys.platform == "win32", reason="needs process groups"),
 ]
-START = "import os, signal, subprocess, sys, time\nN = int(os.environ['N'])\n"
-LIMIT = 60  # seconds after which a test is a hang
+START = """
+import os, signal, subprocess, sys, time
+N = int(os.environ['N'])
+
+def wait_for(name):
+    path = os.path.join(os.environ['FOLDER'], name)
+    while not os.path.exists(path):
+        time.sleep(0.01)
+"""
+LIMIT = 300  # seconds after which a test is a hang
 
 
 @pytest.fixture(autouse=True)
@@ -33,16 +42,30 @@ def _no_hang():
     timer.cancel()
 
 
-def _run(code, number=2):
-    """Run workers, each with its number in N; return the failure and the lines."""
-    lines = []
-    environments = [{**os.environ, "N": str(n)} for n in range(number)]
-    command = [sys.executable, "-c", START + textwrap.dedent(code)]
-    failure = Workers(command, environments, lambda *line: lines.append(line)).run()
-    return failure, lines
+@pytest.fixture
+def run(tmp_path):
+    """Run workers, each with its number in N; return the failure and the lines.
+
+    Once all of them have written a line there is a file "all", for which they can wait.
+    """
+
+    def started(code, number=2, serving=()):
+        lines = []
+
+        def write(*line):
+            lines.append(line)
+            if len({worker for worker, _, _ in lines}) == number:
+                (tmp_path / "all").touch()
+
+        shared = {**os.environ, "FOLDER": str(tmp_path)}
+        environments = [{**shared, "N": str(n)} for n in range(number)]
+        command = [sys.executable, "-c", START + textwrap.dedent(code)]
+        return Workers(command, environments, write, serving).run(), lines
+
+    return started
 
 
-def _ends(pid, seconds=20):
+def _ends(pid, seconds=60):
     """Whether a process is gone, or a zombie, before long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -56,9 +79,9 @@ def _ends(pid, seconds=20):
     return False
 
 
-def test_lines_come_with_their_worker():
+def test_lines_come_with_their_worker(run):
     """Each line is told with its worker and stream, in its order; all well is no failure."""
-    failure, lines = _run("print('a', N); print('b'); print('c', file=sys.stderr)", 3)
+    failure, lines = run("print('a', N); print('b'); print('c', file=sys.stderr)", 3)
     assert failure is None
     for worker in range(3):
         own = [(is_error, text) for number, is_error, text in lines if number == worker]
@@ -66,73 +89,72 @@ def test_lines_come_with_their_worker():
         assert [text for is_error, text in own if is_error] == ["c"]
 
 
-def test_first_failure_is_told_and_its_consequences_are_not():
+def test_first_failure_is_told_and_its_consequences_are_not(run, monkeypatch):
     """The failed worker's error is there, what the others said because of it is not."""
-    failure, lines = _run(
+    monkeypatch.setattr(workers, "_HOLD", 60.0)  # a slow machine takes its time to end a process
+    failure, lines = run(
         """
+        print("begun", flush=True)
+        wait_for("all")
         if N == 1:
-            print("cause", file=sys.stderr)
+            print("cause", file=sys.stderr, flush=True)
+            wait_for("told")
             sys.exit(3)
-        time.sleep(0.1)
         print("consequence", file=sys.stderr, flush=True)
+        open(os.path.join(os.environ['FOLDER'], "told"), "w").close()
         time.sleep(600)
         """
     )
     assert (failure.worker, failure.status, failure.signal) == (1, 3, None)
-    assert lines == [(1, True, "cause")]
+    assert [line for line in lines if line[1]] == [(1, True, "cause")]
 
 
-def test_those_that_serve_end_with_the_others():
+def test_those_that_serve_end_with_the_others(run):
     """They need not end by themselves; that they are ended is no failure."""
-    lines = []
-    environments = [{**os.environ, "N": str(n)} for n in range(3)]
-    code = "print(os.getpid(), flush=True); time.sleep(600 if N == 2 else 0.5)"
-    command = [sys.executable, "-c", START + code]
-    failure = Workers(command, environments, lambda *line: lines.append(line), serving={2}).run()
+    code = "print(os.getpid(), flush=True); time.sleep(600) if N == 2 else wait_for('all')"
+    failure, lines = run(code, 3, serving={2})
     assert failure is None
+    assert {worker for worker, _, _ in lines} == {0, 1, 2}
     assert all(_ends(int(text)) for _, _, text in lines)
-    assert {worker for worker, _, _ in lines} >= {0, 1}
 
 
-def test_one_that_serves_can_fail():
+def test_one_that_serves_can_fail(run):
     """The others cannot go on without it."""
-    environments = [{**os.environ, "N": str(n)} for n in range(2)]
-    code = "sys.exit(3) if N == 1 else time.sleep(600)"
-    command = [sys.executable, "-c", START + code]
-    failure = Workers(command, environments, lambda *line: None, serving={1}).run()
+    failure, _ = run("sys.exit(3) if N == 1 else time.sleep(600)", serving={1})
     assert (failure.worker, failure.status) == (1, 3)
 
 
-def test_killed_worker_is_named():
+def test_killed_worker_is_named(run):
     """A worker that a signal ends is a failure with that signal's name and shell status."""
-    failure, _ = _run("os.kill(os.getpid(), signal.SIGKILL) if N == 0 else time.sleep(600)")
+    failure, _ = run("os.kill(os.getpid(), signal.SIGKILL) if N == 0 else time.sleep(600)")
     assert (failure.worker, failure.signal, failure.status) == (0, "SIGKILL", 137)
 
 
-def test_a_worker_that_ignores_the_end_is_killed():
+def test_a_worker_that_ignores_the_end_is_killed(run):
     """SIGTERM is asked first, and SIGKILL then."""
-    failure, lines = _run(
+    failure, lines = run(
         """
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print(os.getpid(), flush=True)
         if N == 1:
-            time.sleep(1)
+            wait_for("all")
             sys.exit(1)
         time.sleep(600)
         """
     )
     assert failure.worker == 1
+    assert len(lines) == 2
     assert all(_ends(int(text)) for _, _, text in lines)
 
 
-def test_what_workers_start_ends_with_them():
+def test_what_workers_start_ends_with_them(run):
     """Processes that a worker started are not left behind when it is killed."""
-    failure, lines = _run(
+    failure, lines = run(
         """
         child = subprocess.Popen(["sleep", "600"])
         print(child.pid, flush=True)
         if N == 1:
-            time.sleep(1)
+            wait_for("all")
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(600)
         """
@@ -155,6 +177,7 @@ def test_interruption_reaches_all():
     environments = [{**os.environ, "N": str(n)} for n in range(2)]
     with pytest.raises(KeyboardInterrupt):
         Workers([sys.executable, "-c", code], environments, write).run()
+    assert len(lines) == 2
     assert all(_ends(int(text)) for _, _, text in lines)
 
 

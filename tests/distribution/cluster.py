@@ -11,7 +11,7 @@ import tempfile
 import time
 from typing import IO, Any
 
-from tests.processes import _BOOTSTRAP, environment
+from tests.processes import _BOOTSTRAP, LIMIT, environment
 
 
 def free_ports(count: int) -> list[int]:
@@ -41,7 +41,7 @@ def cluster_variables(backend: str, workers: int) -> list[dict[str, str]]:
 
 
 def run_cluster(
-    code: str, *arguments: str, backend: str, workers: int = 2, timeout: float = 240, **extra: str
+    code: str, *arguments: str, backend: str, workers: int = 2, timeout: float = LIMIT, **extra: str
 ) -> list[str]:
     """Run `code` in every worker and return what each printed; when one fails, all are killed."""
     with contextlib.ExitStack() as stack:

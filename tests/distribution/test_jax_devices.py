@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     """What the worker found out about all three."""
     where = tmp_path_factory.mktemp("devices")
     tasks = "collectives+late+overflow"
-    run_python(WORKER, tasks, str(where), backend="jax", timeout=240, **FOUR_DEVICES)
+    run_python(WORKER, tasks, str(where), backend="jax", **FOUR_DEVICES)
     return where
 
 

@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
     where = tmp_path_factory.mktemp("processes")
     names = ",".join(NAMES)
     run_python(WORKER, "train", str(where), names, "one", backend="jax", **FOUR_DEVICES)
-    run_cluster(MEMBER, str(where), names, backend="jax", timeout=150, **ONE_DEVICE)
+    run_cluster(MEMBER, str(where), names, backend="jax", **ONE_DEVICE)
     return where
 
 

@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
         while legs[-1] + 1 < len(LEGS) and LEGS[legs[-1] + 1][0] == backend:
             legs.append(legs[-1] + 1)
         extra = FOUR_DEVICES if backend == "jax" else {}
-        run_python(LEG, str(where), *map(str, legs), backend=backend, timeout=120, **extra)
+        run_python(LEG, str(where), *map(str, legs), backend=backend, **extra)
         position = legs[-1] + 1
     return where
 

@@ -26,7 +26,7 @@ def found(backend, count):
     if not installed(backend):
         pytest.skip(f"{backend} is not installed")
     extra = FOUR_DEVICES if backend == "jax" else {}
-    done = run_python(RUN, str(count), backend=backend, timeout=500, **extra)
+    done = run_python(RUN, str(count), backend=backend, **extra)
     return json.loads(done.stdout.splitlines()[-1])
 
 

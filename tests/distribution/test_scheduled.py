@@ -32,14 +32,14 @@ def folder(request, tmp_path_factory):
         pytest.skip(f"{backend} is not installed")
     if backend == "jax":
         arguments = ("scheduled", str(target), "one,one-8,data-4,model-2x2")
-        run_python(JAX, *arguments, backend="jax", timeout=500, **FOUR_DEVICES)
+        run_python(JAX, *arguments, backend="jax", **FOUR_DEVICES)
     else:
         # TensorFlow's collectives want one number of devices for a whole process.
         for setups in ("one,one-8,mirrored-2", "mirrored-4"):
             arguments = ("scheduled", str(target), setups)
-            run_python(TENSORFLOW, *arguments, backend=backend, timeout=500)
+            run_python(TENSORFLOW, *arguments, backend=backend)
         cluster = ("scheduled", str(target), "workers")
-        run_cluster(TENSORFLOW, *cluster, backend=backend, timeout=500)
+        run_cluster(TENSORFLOW, *cluster, backend=backend)
     return backend, target
 
 

@@ -56,7 +56,7 @@ def tell(result):
 
 def on_four(body: str) -> dict:
     """Run a program that sees four devices."""
-    return result_of(run_python(_PROGRAM + body, backend="jax", timeout=240, **FOUR).stdout)
+    return result_of(run_python(_PROGRAM + body, backend="jax", **FOUR).stdout)
 
 
 def assert_close(own: dict, other: dict) -> None:
@@ -193,7 +193,6 @@ told["single"] = [float(v) for w in single.get_weights() for v in w.ravel()]
 tell(told)
 """,
         backend="jax",
-        timeout=240,
         JAX_NUM_CPU_DEVICES="2",
     )
     for worker, told in enumerate(result_of(text) for text in texts):

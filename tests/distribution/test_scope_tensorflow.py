@@ -53,7 +53,7 @@ def tell(result):
 def mirrored(body: str) -> dict:
     """Run a program on two logical CPUs, which training_scope makes of the one."""
     begin = 'scope = training_scope("mirrored", devices=2, batch_size=16)\n'
-    done = run_python(_PROGRAM + begin + body, backend="tensorflow", timeout=240)
+    done = run_python(_PROGRAM + begin + body, backend="tensorflow")
     line = "Strategy: mirrored on CPU:0, CPU:1; replicas: 2; workers: 1; global batch: 16, 8 a "
     assert line in done.stdout
     return result_of(done.stdout)
@@ -205,7 +205,7 @@ tell({
 @pytest.fixture(scope="module")
 def cluster() -> list[str]:
     """What two workers print that fit, evaluate and predict, with Keras' own optimizer."""
-    return run_cluster(_CLUSTER, backend="tensorflow", timeout=240)
+    return run_cluster(_CLUSTER, backend="tensorflow")
 
 
 @pytest.mark.slow
@@ -245,6 +245,5 @@ except NadamSuiteError as error:
     tell(str(error))
 """,
         backend="tensorflow",
-        timeout=120,
     )
     assert "must be joined before TensorFlow runs its first operation" in result_of(told[0])

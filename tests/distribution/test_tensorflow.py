@@ -27,7 +27,7 @@ QUICK = ["together"]
 def run(folder, *arguments):
     """Run one task in a process of its own."""
     task, *rest = arguments
-    run_python(RUN, task, str(folder), *rest, backend="tensorflow", timeout=500)
+    run_python(RUN, task, str(folder), *rest, backend="tensorflow")
 
 
 LEFT_OUT = {
@@ -52,7 +52,7 @@ class Trained:
             names = ",".join(n for n in self.names if n not in LEFT_OUT.get(setup, ()))
             if setup == "workers":
                 arguments = ("train", str(self.folder), setup, names)
-                run_cluster(RUN, *arguments, backend="tensorflow", timeout=500)
+                run_cluster(RUN, *arguments, backend="tensorflow")
             else:
                 run(self.folder, "train", setup, names)
         facts = sorted(self.folder.glob(f"facts-{setup}-*.json"))

@@ -24,7 +24,7 @@ MEMBER = "from tests.distribution.torch_process import main\nmain(*sys.argv[1:])
 def folder(tmp_path_factory):
     """What two processes of one gloo group end with."""
     where = tmp_path_factory.mktemp("ddp")
-    run_cluster(MEMBER, str(where), backend="torch", timeout=150)
+    run_cluster(MEMBER, str(where), backend="torch")
     return where
 
 

@@ -14,11 +14,10 @@ from nadam_suite.experiment import Splits, batches
 from nadam_suite.experiment.folder import RunFolder
 from nadam_suite.experiment.recipes import digits
 from nadam_suite.experiment.stream import Evaluation, SharedBatches
-from tests.processes import COMMAND, ROOT, environment
+from tests.processes import COMMAND, LIMIT, ROOT, environment
 
 BACKEND = keras.backend.backend()
 RECIPES = sorted((ROOT / "recipes").glob("*.sh"))
-LIMIT = 400  # seconds
 
 
 @pytest.mark.once

@@ -156,7 +156,7 @@ def test_averages_beat_raw_weights_on_noisy_labels():
         "import runpy; sys.argv = ['noisy_labels', '--seeds', '1']\n"
         f"runpy.run_path({str(source)!r}, run_name='__main__')"
     )
-    lines = run_python(code, backend="jax", timeout=300).stdout.splitlines()
+    lines = run_python(code, backend="jax").stdout.splitlines()
     raw, *averages = map(float, lines[1].split()[1:])
     assert len(averages) == 3
     assert raw > 0.9
@@ -171,7 +171,7 @@ def test_half_precision_ends_where_float32_ends():
         "import runpy; sys.argv = ['mixed_precision', '--seeds', '1', '--problem', 'digits']\n"
         f"runpy.run_path({str(source)!r}, run_name='__main__')"
     )
-    lines = run_python(code, backend="torch", timeout=600).stdout.splitlines()
+    lines = run_python(code, backend="torch").stdout.splitlines()
     assert [line.split()[1] for line in lines] == [
         "float32",
         "mixed_bfloat16",
@@ -193,7 +193,7 @@ def test_a_search_gains_over_the_defaults(tmp_path):
         f"import runpy; sys.argv = {arguments!r}\n"
         f"runpy.run_path({str(source)!r}, run_name='__main__')"
     )
-    lines = run_python(code, backend="torch", timeout=600).stdout.splitlines()
+    lines = run_python(code, backend="torch").stdout.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("digits: test metrics"))
     losses = [float(line.split("loss ")[1].split()[0]) for line in lines[start + 1 : start + 4]]
     assert losses[0] < min(losses[1:])

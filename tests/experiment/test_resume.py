@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.experiment.comparing import assert_same
-from tests.processes import COMMAND, environment, run_python
+from tests.processes import COMMAND, LIMIT, environment, run_python
 
 EPOCHS, STEPS = 4, 3
 OWN = "tests.experiment.parts_of_a_user"
@@ -129,12 +129,12 @@ def test_interrupted_command_resumes_exactly(tmp_path, whole):
         **_command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=1
     )
     folder = tmp_path / "run"
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + LIMIT
     while not folder.exists() and process.poll() is None:  # it trains, or is about to
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "nadam-suite train own.toml --output run --resume" in errors

@@ -300,11 +300,11 @@ def test_more_trials_may_be_asked_for(tmp_path):
     assert longer.get_state()["hyperband_iterations"] == 2
 
 
-def waits(oracle):
-    """Whether another thread that asks for a trial is still waiting after half a second."""
+def waits(oracle, seconds):
+    """Whether another thread that asks for a trial is still waiting after so many seconds."""
     other = threading.Thread(target=oracle.create_trial, args=("b",), daemon=True)
     other.start()
-    other.join(timeout=0.5)
+    other.join(seconds)
     return other.is_alive()
 
 
@@ -313,11 +313,12 @@ def test_an_error_does_not_lock_the_others_out(tmp_path):
     stock = keras_tuner.oracles.RandomSearchOracle("val_loss", hyperparameters=space())
     stock.verbose = 0
     BaseTuner(stock, directory=str(tmp_path), project_name="stock")
-    for oracle, locked in ((stock, True), (make("random", tmp_path), False)):
+    # The one waits for ever, the other is as quick as the machine and its disk.
+    for oracle, locked, seconds in ((stock, True, 0.5), (make("random", tmp_path), False, 60)):
         trial = oracle.create_trial("a")
         with pytest.raises(ValueError, match="Objective value missing"):
             oracle.update_trial(trial.trial_id, {"loss": 1.0})
-        assert waits(oracle) is locked
+        assert waits(oracle, seconds) is locked
 
 
 def test_what_comes_back_from_a_worker_keeps_the_space_in_order(tmp_path, capsys):

@@ -125,8 +125,12 @@ def nadam(
     beta_2: float = 0.999,
     epsilon: float = 1e-7,
     weight_decay: Any = 0.0,
+    seen: Sequence[Any] | None = None,
 ) -> list[np.ndarray]:
-    """Return the weight after every update, in float64; rates may be one number per update."""
+    """Return the weight after every update, in float64; rates may be one number per update.
+
+    With `seen`, which tells the elements that an update has seen, the others stand still in it.
+    """
     w = np.asarray(weight, "float64")
     m = v = np.zeros_like(w)
     product = 1.0
@@ -135,11 +139,15 @@ def nadam(
         rate, decay = (x[t - 1] if np.ndim(x) else x for x in (learning_rate, weight_decay))
         u, u_next = (beta_1 * (1.0 - 0.5 * 0.96**s) for s in (t, t + 1))
         product *= u
+        before = w, m, v
         w = w - w * decay * rate
         m = beta_1 * m + (1.0 - beta_1) * g
         v = beta_2 * v + (1.0 - beta_2) * g**2
         m_hat = u_next * m / (1.0 - product * u_next) + (1.0 - u) * g / (1.0 - product)
         w = w - rate * m_hat / (np.sqrt(v / (1.0 - beta_2**t)) + epsilon)
+        if seen is not None:
+            pairs = zip((w, m, v), before, strict=True)
+            w, m, v = (np.where(seen[t - 1], new, old) for new, old in pairs)
         path.append(w)
     return path
 

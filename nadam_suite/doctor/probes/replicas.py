@@ -30,9 +30,12 @@ sys.path.append(root)
 from nadam_suite.doctor import trials
 trials.main(arguments)
 """
+# A child that is silent for so long hangs; it prints a line when it is ready, and one a trial.
 _SECONDS = 300.0
-# Two workers need less than half of it; the others wait for each other, and would for ever.
-_SECONDS_FOR_WORKERS = 90.0
+# Workers may wait for each other for ever. A trial of theirs takes less time than their start,
+# which tells how quick the machine is: silence for so many times as long, and seconds, is a hang.
+_STARTS = 3.0
+_SECONDS_AT_LEAST = 30.0
 
 
 def _trial(name: str, task: str = "replicas") -> Callable[[Subject], Observation]:
@@ -49,7 +52,6 @@ def _trial(name: str, task: str = "replicas") -> Callable[[Subject], Observation
 def _tried(backend: str, kind: str, task: str) -> tuple[dict[str, dict[str, Any]], str]:
     """Return what the children saw by trial, and how they ended."""
     environments = _cluster() if task == "workers" else [{}]
-    limit = _SECONDS_FOR_WORKERS if task == "workers" else _SECONDS
     with scratch() as folder, contextlib.ExitStack() as stack:
         children = []
         for number, extra in enumerate(environments):
@@ -64,7 +66,8 @@ def _tried(backend: str, kind: str, task: str) -> tuple[dict[str, dict[str, Any]
             stack.callback(child.wait)
             stack.callback(child.kill)
             children.append((child, output, errors))
-        ended = _end_of([child for child, _, _ in children], time.monotonic() + limit)
+        printed = [folder / f"{number}.out" for number in range(len(children))]
+        ended = _end_of([child for child, _, _ in children], printed)
         for child, _, _ in children:
             child.kill()
             child.wait()
@@ -83,14 +86,22 @@ def _worst(observations: list[dict[str, Any]]) -> dict[str, Any]:
     return next((o for o in observations if not o["holds"]), observations[0])
 
 
-def _end_of(children: list[subprocess.Popen[bytes]], deadline: float) -> str:
-    while time.monotonic() < deadline:
+def _end_of(children: list[subprocess.Popen[bytes]], printed: list[Path]) -> str:
+    """Wait until all have ended, one has failed, or several have been silent for too long."""
+    started = heard = time.monotonic()
+    limit, sizes = _SECONDS, [0] * len(printed)
+    while time.monotonic() < heard + limit:
         codes = [child.poll() for child in children]
         if any(codes):
             return "failed"
         if None not in codes:
             return "ended without a word"
         time.sleep(0.1)
+        now = [path.stat().st_size for path in printed]
+        if now != sizes:
+            sizes, heard = now, time.monotonic()
+            if len(children) > 1 and all(sizes) and limit == _SECONDS:
+                limit = min(_SECONDS, max(_SECONDS_AT_LEAST, _STARTS * (heard - started)))
     return "the processes wait for each other"
 
 
