@@ -1,11 +1,12 @@
-"""One step of many variables on TensorFlow: small ones in stacks, large ones fused by XLA.
+"""One step of many variables on TensorFlow: small ones together, large ones fused by XLA.
 
 Without XLA every operation is a pass over the memory, and for a small variable it is dispatch and
-little else. So small variables of one shape are read into one stack, computed with at once, and
+little else. What belongs to small variables lies in packs where it can (`tensorflow_packs`), which
+XLA gains by as well. The others of one shape are read into one stack, computed with at once, and
 assigned from it: six operations each instead of thirty. Large ones go through a function that XLA
 compiles, in the middle of a graph that it does not. What they are in a saved state stays the same.
 
-Both are left out where they would not do: see `Place`.
+Stacks and fusing are left out where they would not do: see `Place`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from nadam_suite.backends.slot import Slot, dtype_of
+from nadam_suite.backends import rounding, tensorflow_packs
+from nadam_suite.backends.slot import Slot, State, dtype_of
 from nadam_suite.backends.tensorflow_replicas import strategy_of
 
-__all__ = ["Place", "average", "norm", "update"]
+__all__ = ["Place", "arrange", "average", "norm", "update"]
 
 SMALL = 2**14  # elements up to which dispatch costs more than copying into a stack and out of it
 STACKED = 4  # variables from which on a stack is worth it
@@ -54,6 +56,15 @@ class Place:
         in_function = tf.compat.v1.get_default_graph().building_function
         plain = in_function and not _is_for_xla()
         return cls(stacks=plain, fuses=plain and _xla_works())
+
+
+def arrange(state: State) -> None:
+    """Do what `Backend.arrange` does."""
+
+    def on_cpu(slot: Slot) -> bool:
+        return _on_cpu((slot.variable, slot.momentum, slot.velocity, *slot.averages))
+
+    tensorflow_packs.arrange(state, on_cpu)
 
 
 def update(
@@ -95,22 +106,37 @@ def update(
         (gradient,), unscaled = _scale([stack], scalars)
         return _update_stack([slots[place] for place in places], gradient, unscaled, rule)
 
+    def packed(places: list[int]) -> list[Any]:
+        members = [slots[place] for place in places]
+        flat = tensorflow_packs.gathered(members, [gradients[place] for place in places])
+        (gradient,), unscaled = _scale([flat], scalars)
+        return tensorflow_packs.update(members, gradient, unscaled, rule)
+
     def plain(places: list[int]) -> list[Any]:
         ready, unscaled = _scale([gradients[place] for place in places], scalars)
         return one_by_one([slots[place] for place in places], ready, unscaled, rule)
 
+    packs = tensorflow_packs.together([slot.momentum for slot in slots])
     stacks, large, rest = _divided(
         [_key(slot) for slot in slots],
         [slot.variable.shape for slot in slots],
         [_on_cpu((slot.variable, slot.momentum, slot.velocity, slot.master)) for slot in slots],
+        packs,
     )
-    weights: list[Any] = [None] * len(slots)
-    parts = [(stacked, places) for places in stacks] + [(fused, large), (plain, rest)]
+    parts = [(packed, places) for places in packs] + [(stacked, places) for places in stacks]
+    return _collected([*parts, (fused, large), (plain, rest)], len(slots))
+
+
+def _collected(
+    parts: Iterable[tuple[Callable[[list[int]], list[Any]], list[int]]], number: int
+) -> list[Any]:
+    """Call each function with its places; return what they return, place by place."""
+    results: list[Any] = [None] * number
     for function, places in parts:
         if places:
-            for place, weight in zip(places, function(places), strict=True):
-                weights[place] = weight
-    return weights
+            for place, result in zip(places, function(places), strict=True):
+                results[place] = result
+    return results
 
 
 def average(
@@ -133,11 +159,15 @@ def average(
     def chosen(places: list[int]) -> tuple[list[Any], list[Any]]:
         return [averages[place] for place in places], [weights[place] for place in places]
 
+    packs = tensorflow_packs.together(averages)
     stacks, large, rest = _divided(
         [(dtype_of(average), tuple(average.shape)) for average in averages],
         [average.shape for average in averages],
         [_on_cpu((average,)) for average in averages],
+        packs,
     )
+    for places in packs:
+        tensorflow_packs.average(*chosen(places), share, first, one_by_one)
     for places in stacks:
         members, tensors = chosen(places)
         stack = _Stack(members)
@@ -196,8 +226,9 @@ def _update_stack(
     weight = _Stack([slot.variable for slot in members])
     tensors = [keras.ops.cast(each.read(), dtype) for each in (weight, momentum, velocity)]
     new, *moments = rule(tensors[0], gradient, *tensors[1:], scalars.cast(dtype), members[0])
-    momentum.assign(keras.ops.cast(moments[0], dtype_of(members[0].momentum)))
-    velocity.assign(keras.ops.cast(moments[1], dtype_of(members[0].velocity)))
+    new_m, new_v = rounding.narrowed(members, moments[0], moments[1], scalars)
+    momentum.assign(new_m)
+    velocity.assign(new_v)
     return list(tf.unstack(new, num=len(members)))
 
 
@@ -216,24 +247,31 @@ def _key(slot: Slot) -> Hashable:
 
 
 def _divided(
-    keys: Sequence[Hashable], shapes: Sequence[Any], fusible: Sequence[bool]
+    keys: Sequence[Hashable],
+    shapes: Sequence[Any],
+    fusible: Sequence[bool],
+    packs: Sequence[Sequence[int]] = (),
 ) -> tuple[list[list[int]], list[int], list[int]]:
-    """Return the places of what is stacked, stack by stack; of what is fused; and of the rest."""
+    """Return the places of what is stacked, stack by stack; of what is fused; and of the rest.
+
+    What lies in packs is none of them.
+    """
+    packed = {number for numbers in packs for number in numbers}
     place, sizes = Place.here(), [_size(shape) for shape in shapes]
     groups: dict[Hashable, list[int]] = collections.defaultdict(list)
     if place.stacks:
         for number, (key, size) in enumerate(zip(keys, sizes, strict=True)):
-            if key is not None and size <= SMALL:
+            if key is not None and size <= SMALL and number not in packed:
                 groups[key].append(number)
     stacks = [numbers for numbers in groups.values() if len(numbers) >= STACKED]
     large = [
         number
         for number, (size, possible) in enumerate(zip(sizes, fusible, strict=True))
-        if place.fuses and possible and size > SMALL
+        if place.fuses and possible and size > SMALL and number not in packed
     ]
     if sum(sizes[number] for number in large) < FUSED:
         large = []
-    taken = {number for numbers in (*stacks, large) for number in numbers}
+    taken = packed.union(large, *stacks)
     return stacks, large, [number for number in range(len(sizes)) if number not in taken]
 
 

@@ -43,10 +43,12 @@ TOLERANCE = {"float32": 3e-6, "bfloat16": 1e-2}
 @pytest.fixture
 def update(monkeypatch):
     """The module under test, with sizes that make the shapes here take all its ways."""
-    from nadam_suite.backends import tensorflow_update
+    from nadam_suite.backends import tensorflow_packs, tensorflow_update
 
     monkeypatch.setattr(tensorflow_update, "SMALL", SMALL)
     monkeypatch.setattr(tensorflow_update, "FUSED", 1)
+    # What packs would take goes the ways that are tested here.
+    monkeypatch.setattr(tensorflow_packs, "SMALL", 0)
     return tensorflow_update
 
 
