@@ -9,15 +9,33 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import math
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 
+from nadam_suite.backends import torch_rounding
 from nadam_suite.backends.slot import Slot
 
-__all__ = ["blocks", "global_norm", "tensors", "update"]
+__all__ = [
+    "DTYPES",
+    "Factors",
+    "all_finite",
+    "blocks",
+    "by_adam",
+    "by_lists",
+    "global_norm",
+    "grouped",
+    "take_in",
+    "tensors",
+    "update",
+    "update_columns",
+]
+
+_contiguous = operator.methodcaller("is_contiguous")
 
 # Elements up to which PyTorch computes on one CPU thread, all but its fused kernels. On a busy
 # machine it is the waiting of threads for each other that takes the time.
@@ -26,12 +44,14 @@ SINGLE = 1 << 15
 # enough to do between two of their meetings. Elsewhere it bounds the temporaries alone.
 CACHED = 1 << 18
 BOUNDED = 1 << 24
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+# Elements of which the norm is added up in one go.
+ROW = 512
+SHORT = 2 * ROW
 
-# The fused kernel of Adam corrects for zero starts by the step; at infinity there is nothing left
-# to correct, and what Nadam needs is in the rate and in epsilon.
-NO_CORRECTION = float("inf")
-# It multiplies the velocity by beta_2, which in float32 loses 1e-5 of a beta_2 near one. So the
-# velocity is brought up to date before, and beta_2 is the number next to one, a factor of one.
+# The fused kernel of Adam multiplies the velocity by beta_2, which in float32 loses 1e-5 of a
+# beta_2 near one. So the velocity is brought up to date before, and beta_2 is the number next to
+# one, a factor of one.
 UNCHANGED = 1.0 - 2.0**-53
 
 
@@ -76,21 +96,30 @@ def blocks(columns: Sequence[Sequence[Any]], size: int) -> Iterator[list[list[An
 
 
 def global_norm(gradients: Sequence[Any]) -> Any:
-    """Return the norm of all tensors together, a tensor on the device of the first.
+    """Return the norm of all tensors together, a tensor on the device of the first."""
+    totals = []
+    for device, members in grouped(operator.attrgetter("device"), gradients).items():
+        norms = list(torch._foreach_norm(members)) if device.type != "cpu" else _row_norms(members)
+        totals.append(torch.cat([norm.view(-1) for norm in norms]).square().sum())
+    return torch.stack([total.to(totals[0].device) for total in totals]).sum().sqrt()
 
-    The norm of PyTorch adds up in float32 on a CPU, which loses 3e-3 of millions of equal squares;
-    its sum does not.
+
+def _row_norms(tensors: Sequence[Any]) -> list[Any]:
+    """Return norms of short rows of CPU tensors, each of which is read once.
+
+    The norm of PyTorch adds up in float32 there, which loses 3e-3 of millions of equal squares, but
+    little of a short row; its sum adds up the rows well.
     """
-    squares = []
-    for device, members in _by(lambda tensor: tensor.device, gradients).items():
-        if device.type != "cpu":
-            squares.append(torch.stack(torch._foreach_norm(members)).square().sum())
-            continue
-        for (block,) in blocks([[tensor.contiguous() for tensor in members]], CACHED):
-            flat = block[0].view(-1) if len(block) == 1 else torch.cat([t.view(-1) for t in block])
-            squares.append(torch.mul(flat, flat).sum())
-    first = squares[0].device
-    return torch.stack([square.to(first) for square in squares]).sum().sqrt()
+    short = [tensor for tensor in tensors if tensor.numel() <= SHORT]
+    norms = list(torch._foreach_norm(short)) if short else []
+    flats = [tensor.contiguous().view(-1) for tensor in tensors if tensor.numel() > SHORT]
+    large = [flat for flat in flats if flat.numel() > SINGLE]
+    small = [flat for flat in flats if flat.numel() <= SINGLE]
+    for flat in [*large, *(torch.cat(block) for (block,) in blocks([small], SINGLE // 2))]:
+        rows, left = flat.split([len(flat) // ROW * ROW, len(flat) % ROW])
+        norms += [torch.linalg.vector_norm(rows.view(-1, ROW), dim=1)]
+        norms += [torch.linalg.vector_norm(left)]
+    return norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +169,7 @@ class Factors:
 
     @property
     def suit_adam(self) -> bool:
-        """Whether `_by_adam` can do it: it divides by two rates, and rounds by a ratio of them."""
+        """Whether `by_adam` can do it: it divides by two rates, and rounds by a ratio of them."""
         fits = 0.0 < 0.5 * self.gradient_rate <= self.momentum_rate and 0.0 < self.scale <= 1.0
         return fits and self.total_rate > 0.0 and math.isfinite(self.decay / self.total_rate)
 
@@ -171,7 +200,7 @@ def update(slots: Sequence[Slot], gradients: Sequence[Any], scalars: Any) -> lis
             x = slot.weight()
         if m.dtype != dtype:
             m, v = m.to(dtype), v.to(dtype)
-            narrow.append((momentum, m, velocity, v))
+            narrow.append((slot, (momentum, velocity), (m, v)))
         row = x, gradient, m, v
         flat = all(tensor.is_contiguous() for tensor in row)
         large = x.numel() > SINGLE
@@ -183,16 +212,15 @@ def update(slots: Sequence[Slot], gradients: Sequence[Any], scalars: Any) -> lis
         if scale is not None and not on_cpu:  # reading it would wait for the device
             columns[1], scale = torch._foreach_mul(columns[1], scale), None
         factors = Factors.of(scalars, rate, decay, 1.0 if scale is None else float(scale))
-        kernel = _by_adam if on_cpu and flat and large and factors.suit_adam else _by_lists
+        kernel = by_adam if on_cpu and flat and large and factors.suit_adam else by_lists
         size = CACHED if on_cpu else BOUNDED
-        _update_columns(kernel, blocks(columns, size) if flat else [columns], factors)
-    for momentum, new_momentum, velocity, new_velocity in narrow:
-        momentum.copy_(new_momentum)
-        velocity.copy_(new_velocity)
+        update_columns(kernel, blocks(columns, size) if flat else [columns], factors)
+    for slot, stored, new in narrow:
+        torch_rounding.store(slot, stored, new, scalars.rounding_key)
     return result
 
 
-def _update_columns(kernel: Any, parts: Iterable[Any], factors: Factors) -> None:
+def update_columns(kernel: Any, parts: Iterable[Any], factors: Factors) -> None:
     """Update weights, given gradients, momentums and velocities; a part is a list of each."""
     for x, g, m, v in parts:
         # Not beta_2 * v + (1 - beta_2) * g ** 2: in float32 these two do not add up to one.
@@ -201,7 +229,7 @@ def _update_columns(kernel: Any, parts: Iterable[Any], factors: Factors) -> None
         kernel(x, g, m, v, factors)
 
 
-def _by_adam(x: Any, g: Any, m: Any, v: Any, factors: Factors) -> None:
+def by_adam(x: Any, g: Any, m: Any, v: Any, factors: Factors) -> None:
     """Do the rest in one pass, as if Nadam were Adam with another beta_1, and mend m.
 
     With rates a of m and b of g, a scale c of g and beta = beta_1, the weights move by
@@ -218,7 +246,7 @@ def _by_adam(x: Any, g: Any, m: Any, v: Any, factors: Factors) -> None:
         m,
         v,
         [],
-        [torch.tensor(NO_CORRECTION)] * len(x),
+        [_no_correction()] * len(x),
         lr=rate,
         beta1=a * (1.0 - factors.momentum_share) / rate,
         beta2=UNCHANGED,
@@ -234,7 +262,17 @@ def _by_adam(x: Any, g: Any, m: Any, v: Any, factors: Factors) -> None:
         torch._foreach_add_(m, g, alpha=-b * c / a)
 
 
-def _by_lists(x: Any, g: Any, m: Any, v: Any, factors: Factors) -> None:
+@functools.cache
+def _no_correction() -> Any:
+    """The step for the fused kernel, which only reads it.
+
+    It corrects for zero starts by the step; at infinity there is nothing left to correct, and what
+    Nadam needs is in the rate and in epsilon.
+    """
+    return torch.tensor(float("inf"), device="cpu")
+
+
+def by_lists(x: Any, g: Any, m: Any, v: Any, factors: Factors) -> None:
     """Do the rest step by step, for any layout, device and numbers."""
     if factors.decay:
         torch._foreach_mul_(x, 1.0 - factors.decay)
@@ -246,8 +284,44 @@ def _by_lists(x: Any, g: Any, m: Any, v: Any, factors: Factors) -> None:
     torch._foreach_addcdiv_(x, g, denominators, -factors.gradient_rate * factors.scale)
 
 
-def _by(key: Any, members: Iterable[Any]) -> dict[Any, list[Any]]:
+def take_in(averages: Sequence[Any], weights: Sequence[Any], share: float) -> None:
+    """Let averages, all on one device, take weights in, in place; see `Backend.average`.
+
+    A share of one gives the weights to the bit.
+    """
+    columns = [list(averages), list(weights)]
+    parts: Iterable[list[list[Any]]] = [columns]
+    own = [tensor for column in columns for tensor in column]
+    if own and own[0].device.type == "cpu" and all(map(_contiguous, own)):
+        parts = blocks(columns, CACHED)  # what is looked at is in the cache for what follows
+    for means, news in parts:
+        finite = news if all_finite(news) else list(map(_finite_or, news, means))
+        torch._foreach_lerp_(means, finite, share)
+
+
+def _finite_or(tensor: Any, other: Any) -> Any:
+    return torch.where(torch.isfinite(tensor), tensor, other)
+
+
+def all_finite(tensors: Sequence[Any]) -> bool:
+    """Return whether all elements are finite.
+
+    Of all ways to find NaN and infinity the norm is the fastest on CPU and GPU. It may overflow by
+    itself, so where one is not finite the elements decide.
+    """
+    norms = grouped(operator.attrgetter("device", "dtype"), torch._foreach_norm(list(tensors)))
+    if all(math.isfinite(torch.stack(group).sum().item()) for group in norms.values()):
+        return True
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+
+def grouped(key: Any, members: Iterable[Any]) -> dict[Any, list[Any]]:
+    """Return members by what `key` says of them; mostly it says the same of all."""
+    members = list(members)
+    keys = list(map(key, members))
+    if len(set(keys)) == 1:
+        return {keys[0]: members}
     groups: dict[Any, list[Any]] = collections.defaultdict(list)
-    for member in members:
-        groups[key(member)].append(member)
+    for own, member in zip(keys, members, strict=True):
+        groups[own].append(member)
     return groups
