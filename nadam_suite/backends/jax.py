@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from nadam_suite.backends import jax_rows
 from nadam_suite.backends.base import Backend
+from nadam_suite.backends.rows import Seen
 from nadam_suite.backends.scope import Sharing
 from nadam_suite.backends.slot import Slot
 
@@ -90,6 +92,22 @@ class JaxBackend(Backend):
         """Turn a sparse gradient into rows that add up."""
         return gradient.todense() if hasattr(gradient, "todense") else gradient
 
+    def is_sparse(self, gradient: Any) -> bool:
+        """Look at its type."""
+        return isinstance(gradient, jax_rows.KINDS)
+
+    def seen(self, gradient: Any, dtype: str) -> Seen | None:
+        """Sum the entries of each row of a `BCOO` matrix."""
+        return jax_rows.seen(gradient, dtype)
+
+    def take_rows(self, variable: Any, seen: Seen) -> Any:
+        """Gather them."""
+        return jnp.take(variable.value, seen.indices, axis=0, mode="clip")
+
+    def put_rows(self, variable: Any, seen: Seen, values: Any) -> None:
+        """Scatter them; a compiled step does it in place, a call of its own copies the variable."""
+        variable.assign(variable.value.at[seen.indices].set(values, mode="drop"))
+
     def copy(self, value: Any) -> Any:
         """Return an array with a buffer of its own: a donated one must not be shared."""
         return jnp.array(keras.ops.convert_to_tensor(value), copy=True)
@@ -108,6 +126,35 @@ class JaxBackend(Backend):
         quick = jnp.isfinite(jnp.sum(jnp.stack(sums)))
         slow = super().finite
         return jax.lax.cond(quick, lambda: jnp.asarray(True), lambda: jnp.asarray(slow(tensors)))
+
+    def divided(self, tensors: Sequence[Any], by: Any) -> list[Any]:
+        """Multiply by the reciprocal, which is the same for powers of two, else to rounding.
+
+        XLA on a CPU computes quotients once, into new memory that is as large as all gradients; a
+        product is computed where it is used.
+        """
+
+        def one(tensor: Any) -> Any:
+            divisor = jnp.asarray(by, tensor.dtype)
+            # The reciprocal of a very large number is subnormal, which XLA may take for zero.
+            part = jnp.where(divisor > 2.0**100, 2.0**-60, 1.0).astype(tensor.dtype)
+            return tensor * part * (1.0 / (divisor * part))
+
+        return [one(tensor) for tensor in tensors]
+
+    def clear_window(self, slots: Sequence[Slot]) -> None:
+        """Let the zeros of a compiled step come of the new weights, by shifts.
+
+        Zeros that depend on nothing are written to new memory and copied, and the sums are copied
+        before that for those who read them. These come behind all readers, so that XLA writes them
+        straight into the sums.
+        """
+        for slot in slots:
+            weight = jnp.asarray(slot.variable.value, slot.accumulator.value.dtype)
+            if isinstance(weight, jax.core.Tracer):
+                slot.accumulator.assign(_zeros_of(weight))
+            else:
+                self.clear([slot.accumulator])
 
     def values(self, variables: Sequence[Any]) -> list[Any]:
         """Return the variables' arrays, which nothing can change."""
@@ -173,6 +220,13 @@ class JaxBackend(Backend):
 def _copies(values: list[Any], types: tuple[Any, ...]) -> list[Any]:
     """Return arrays with buffers of their own, in the given types."""
     return [jnp.array(v, dtype=t, copy=True) for v, t in zip(values, types, strict=True)]
+
+
+def _zeros_of(tensor: Any) -> Any:
+    """Return zeros that take `tensor` as their input, which nobody sees through."""
+    width = 8 * tensor.dtype.itemsize
+    bits = jax.lax.bitcast_convert_type(tensor, f"uint{width}")
+    return jax.lax.bitcast_convert_type((bits >> (width - 1)) >> 1, tensor.dtype)
 
 
 def _once(

@@ -43,6 +43,8 @@ class Slot:
         averages: Running averages of the variable, one for each of the state's `averages`; empty
             for a variable that is not averaged.
         copies: For each of them the weights that it keeps besides.
+        plan: What a backend has worked out for updates that begin with this slot; it may be
+            dropped at any time.
     """
 
     index: int
@@ -57,6 +59,7 @@ class Slot:
     accumulator: Any = None
     averages: tuple[Any, ...] = ()
     copies: tuple[tuple[Any, ...], ...] = ()
+    plan: Any = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def frozen(self) -> bool:
@@ -74,10 +77,13 @@ class Slot:
         A master copy counts where it still rounds to the variable; an element that something else
         has written since (a loaded file, a swap, a reset) is taken from the variable.
         """
-        value = keras.ops.convert_to_tensor(self.variable)
-        if self.master is None:
+        master = None if self.master is None else keras.ops.convert_to_tensor(self.master)
+        return self.full_precision(keras.ops.convert_to_tensor(self.variable), master)
+
+    def full_precision(self, value: Any, master: Any) -> Any:
+        """Return what `weight` does for these values of the variable and its master copy."""
+        if master is None:
             return keras.ops.cast(value, self.compute_dtype)
-        master = keras.ops.convert_to_tensor(self.master)
         untouched = keras.ops.equal(keras.ops.cast(master, dtype_of(self.variable)), value)
         return keras.ops.where(untouched, master, keras.ops.cast(value, self.compute_dtype))
 

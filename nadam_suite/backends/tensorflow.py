@@ -7,8 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from nadam_suite.backends import tensorflow_update
+from nadam_suite.backends import tensorflow_packs, tensorflow_rows, tensorflow_update
 from nadam_suite.backends.base import Backend
+from nadam_suite.backends.rows import Seen
 from nadam_suite.backends.scope import Sharing
 from nadam_suite.backends.slot import Slot, State
 from nadam_suite.backends.tensorflow_replicas import (
@@ -31,6 +32,10 @@ class TensorFlowBackend(Backend):
     def check_devices(self, optimizer: Any, variables: Sequence[Any]) -> None:
         """Refuse an optimizer that was created in another strategy's scope, or in none."""
         check_strategy(optimizer, variables)
+
+    def arrange(self, state: State) -> None:
+        """Put what is kept for small variables into packs; see `backends.tensorflow_packs`."""
+        tensorflow_update.arrange(state)
 
     def on_each_replica(
         self,
@@ -128,6 +133,22 @@ class TensorFlowBackend(Backend):
             )
         return gradient
 
+    def is_sparse(self, gradient: Any) -> bool:
+        """Look at its type."""
+        return isinstance(gradient, tf.IndexedSlices)
+
+    def seen(self, gradient: Any, dtype: str) -> Seen | None:
+        """Sum the entries of each row of an embedding gradient."""
+        return tensorflow_rows.seen(gradient, dtype)
+
+    def take_rows(self, variable: Any, seen: Seen) -> Any:
+        """Gather them."""
+        return tensorflow_rows.take(variable, seen)
+
+    def put_rows(self, variable: Any, seen: Seen, values: Any) -> None:
+        """Scatter them."""
+        tensorflow_rows.put(variable, seen, values)
+
     def update(
         self,
         slots: Sequence[Slot],
@@ -143,6 +164,10 @@ class TensorFlowBackend(Backend):
     ) -> None:
         """Stack and fuse as in `update`."""
         tensorflow_update.average(averages, weights, share, first, super().average)
+
+    def values(self, variables: Sequence[Any]) -> list[Any]:
+        """Read a pack once for all that lies in it."""
+        return tensorflow_packs.values(variables, super().values)
 
     def norm(self, tensors: Sequence[Any], dtype: str) -> Any:
         """Square and sum in one pass."""

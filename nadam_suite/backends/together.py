@@ -11,6 +11,8 @@ from typing import Any
 
 import keras
 
+from nadam_suite.backends import rounding
+from nadam_suite.backends.rows import Seen
 from nadam_suite.backends.slot import Slot, dtype_of
 
 __all__ = ["Together"]
@@ -40,6 +42,31 @@ class Together:
             return gradient if scale is None else gradient / scale
 
         return [one(slot, gradient) for slot, gradient in zip(slots, gradients, strict=True)]
+
+    def is_sparse(self, gradient: Any) -> bool:
+        """Return whether a gradient comes as rows that `seen` takes."""
+        return False
+
+    def seen(self, gradient: Any, dtype: str) -> Seen | None:
+        """Return the rows that a sparse gradient has, with sums in type `dtype`; None if dense."""
+        return None
+
+    def take_rows(self, variable: Any, seen: Seen) -> Any:
+        """Return rows of a variable; what is returned for an entry without a row is not used."""
+        raise NotImplementedError
+
+    def put_rows(self, variable: Any, seen: Seen, values: Any) -> None:
+        """Assign rows of a variable, in place where the framework can."""
+        raise NotImplementedError
+
+    def narrowed_rows(
+        self, slot: Slot, seen: Seen, momentum: Any, velocity: Any, scalars: Any
+    ) -> tuple[Any, Any]:
+        """Return rows of the moments in the type that they are stored in; see `rounding`."""
+        elements = None
+        if rounding.is_stochastic(slot, scalars):
+            elements = rounding.row_positions(seen.indices, tuple(slot.variable.shape))
+        return rounding.narrowed([slot], momentum, velocity, scalars, elements)
 
     def values(self, variables: Sequence[Any]) -> list[Any]:
         """Return what the variables hold; on some backends it is their own memory."""
@@ -91,6 +118,10 @@ class Together:
         """Set variables to zero."""
         for variable in variables:
             variable.assign(keras.ops.zeros_like(keras.ops.convert_to_tensor(variable)))
+
+    def clear_window(self, slots: Sequence[Slot]) -> None:
+        """Set the sums of a window to zero, after their means have gone into the weights."""
+        self.clear([slot.accumulator for slot in slots])
 
     def kept_weights(self, slots: Sequence[Slot]) -> list[Any]:
         """Return `slot.weight()` of each so that no later assignment changes it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import math
 import os
@@ -14,8 +13,9 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nadam_suite.backends import torch_update
+from nadam_suite.backends import rounding, torch_plan, torch_rows, torch_update
 from nadam_suite.backends.base import Backend
+from nadam_suite.backends.rows import Seen
 from nadam_suite.backends.scope import Sharing
 from nadam_suite.backends.slot import Slot
 from nadam_suite.errors import ArgumentError, NadamSuiteError
@@ -46,6 +46,10 @@ class TorchBackend(Backend):
     def counter(self, variable: Any) -> int:
         """Return a Python integer."""
         return int(variable.value)
+
+    def rounding_key(self, iteration: int) -> int:
+        """Return a Python integer."""
+        return rounding.hashed((iteration + rounding.SEED) & rounding.WORD)
 
     def flag(self, tensor: Any) -> bool:
         """Return a Python bool."""
@@ -80,6 +84,28 @@ class TorchBackend(Backend):
         """Sum the rows of a sparse gradient that name the same index."""
         return gradient.to_dense() if getattr(gradient, "is_sparse", False) else gradient
 
+    def is_sparse(self, gradient: Any) -> bool:
+        """Look at its type."""
+        return bool(getattr(gradient, "is_sparse", False))
+
+    def seen(self, gradient: Any, dtype: str) -> Seen | None:
+        """Sum the entries of each row of a sparse tensor."""
+        return torch_rows.seen(gradient, dtype)
+
+    def take_rows(self, variable: Any, seen: Seen) -> Any:
+        """Gather them."""
+        return variable.value.index_select(0, seen.indices)
+
+    def put_rows(self, variable: Any, seen: Seen, values: Any) -> None:
+        """Scatter them in place."""
+        variable.value.index_copy_(0, seen.indices, values)
+
+    def narrowed_rows(
+        self, slot: Slot, seen: Seen, momentum: Any, velocity: Any, scalars: Any
+    ) -> tuple[Any, Any]:
+        """Compute with signed integers; see `nadam_suite.backends.torch_rounding`."""
+        return torch_rows.narrowed(slot, seen, momentum, velocity, scalars.rounding_key)
+
     def copy(self, value: Any) -> Any:
         """Return a tensor with memory of its own."""
         return keras.ops.convert_to_tensor(value).detach().clone()
@@ -101,32 +127,27 @@ class TorchBackend(Backend):
         scalars: Any,
         rule: Callable[..., tuple[Any, Any, Any]],
     ) -> list[Any]:
-        """Update the variables in place; see `nadam_suite.backends.torch_update`."""
-        weights = torch_update.update(slots, gradients, scalars)
-        return [
-            None if weight is own and slot.constraint is None else weight
-            for slot, weight, own in zip(
-                slots, weights, torch_update.tensors([s.variable for s in slots]), strict=True
-            )
-        ]
+        """Update the variables in place; see `nadam_suite.backends.torch_plan`."""
+        return torch_plan.update(slots, gradients, scalars)
 
     def prepared(self, slots: Sequence[Slot], gradients: Sequence[Any], scale: Any) -> list[Any]:
         """Look at the types of tensors alone, and divide with one foreach call."""
-        types = {"float32": torch.float32, "float64": torch.float64}
-        ready: list[Any] = []
-        scaled: list[int] = []
-        for slot, gradient in zip(slots, gradients, strict=True):
-            tensor = isinstance(gradient, torch.Tensor)
-            dense = self.densify(gradient if tensor else keras.ops.convert_to_tensor(gradient))
-            if not slot.overwrite:
-                dense = dense.to(types[slot.compute_dtype])
-                scaled.append(len(ready))
-            ready.append(dense)
-        if scale is not None:
-            divided = torch._foreach_div([ready[place] for place in scaled], scale)
-            for place, gradient in zip(scaled, divided, strict=True):
-                ready[place] = gradient
+        ready = [self._prepared(*pair) for pair in zip(slots, gradients, strict=True)]
+        if scale is None:
+            return ready
+        scaled = [place for place, slot in enumerate(slots) if not slot.overwrite]
+        divided = torch._foreach_div([ready[place] for place in scaled], scale)
+        for place, gradient in zip(scaled, divided, strict=True):
+            ready[place] = gradient
         return ready
+
+    def _prepared(self, slot: Slot, gradient: Any) -> Any:
+        dtype = torch_update.DTYPES[slot.compute_dtype]
+        if type(gradient) is torch.Tensor and gradient.dtype is dtype and not gradient.is_sparse:
+            return gradient
+        tensor = isinstance(gradient, torch.Tensor)
+        dense = self.densify(gradient if tensor else keras.ops.convert_to_tensor(gradient))
+        return dense if slot.overwrite else dense.to(dtype)
 
     def values(self, variables: Sequence[Any]) -> list[Any]:
         """Return the variables' own tensors."""
@@ -176,17 +197,8 @@ class TorchBackend(Backend):
         self.put(variables, values)
 
     def finite(self, tensors: Sequence[Any]) -> bool:
-        """Look at the norms, one foreach call for all tensors.
-
-        Of all ways to find NaN and infinity the norm is the fastest on CPU and GPU. It may overflow
-        by itself, so where one is not finite the elements decide.
-        """
-        norms = collections.defaultdict(list)
-        for norm in torch._foreach_norm(list(tensors)):
-            norms[norm.device, norm.dtype].append(norm)
-        if all(bool(torch.isfinite(torch.stack(group)).all()) for group in norms.values()):
-            return True
-        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        """Look at the norms, one foreach call for all tensors."""
+        return torch_update.all_finite(tensors)
 
     def divided(self, tensors: Sequence[Any], by: Any) -> list[Any]:
         """Divide with one foreach call."""
@@ -195,17 +207,14 @@ class TorchBackend(Backend):
     def average(
         self, averages: Sequence[Any], weights: Sequence[Any], share: Any, first: Any
     ) -> None:
-        """Do it in place, one foreach call for the variables of a device; see `Backend.average`."""
-        groups = collections.defaultdict(list)
-        for variable, weight in zip(averages, weights, strict=True):
-            groups[weight.device].append((variable, weight))
-        for pairs in groups.values():
-            variables, tensors = [v for v, _ in pairs], [w for _, w in pairs]
-            if self.finite(tensors):
-                # With a share of one, as at the first time, this gives the weights to the bit.
-                torch._foreach_lerp_(torch_update.tensors(variables), tensors, share)
-            else:
-                super().average(variables, tensors, share, first)
+        """Do it in place, one foreach call for the variables of a device; see `Backend.average`.
+
+        At the first time the share is one, which gives the weights.
+        """
+        pairs = zip(torch_update.tensors(averages), weights, strict=True)
+        for members in torch_update.grouped(lambda pair: pair[1].device, pairs).values():
+            own, taken = zip(*members, strict=True)
+            torch_update.take_in(own, taken, share)
 
     def operations(self, function: Callable[..., Any], *arguments: Any) -> list[str]:
         """Run the function and list the kernels that it launches; a foreach call is one."""

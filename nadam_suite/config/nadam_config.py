@@ -142,6 +142,7 @@ class NadamConfig(Config):
             Not with mode "lr".
         averaging: An `AveragingConfig`, its kind alone such as "ema", a table of several by name,
             or None. Not together with `use_ema`.
+        lazy_embeddings: Whether to leave rows alone that a batch has not seen; no accumulation.
         schema_version: Version of these keys; left out, it is the current one.
 
     Raises:
@@ -157,7 +158,7 @@ class NadamConfig(Config):
 
     PRESET_KEY: ClassVar[str] = "preset"
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"weight_decay_mode", "max_learning_rate", "averaging"}
+        {"weight_decay_mode", "max_learning_rate", "averaging", "lazy_embeddings"}
     )
 
     learning_rate: _Scheduled = 0.001
@@ -181,6 +182,7 @@ class NadamConfig(Config):
     weight_decay_mode: Literal["lr", "independent", "corrected"] = "lr"
     max_learning_rate: Positive | None = None
     averaging: Averaging | None = None
+    lazy_embeddings: bool = False
     schema_version: Literal[2] = 2
 
     def build(self, plan: TrainingPlan | None = None) -> Nadam:
@@ -298,6 +300,11 @@ class NadamConfig(Config):
                 f'{{kind = "ema", momentum = {momentum}, warmup = "none"}}.'
             )
             found.append(faults.fault(f"{prefix}use_ema", requirement, values["use_ema"], remedy))
+        window = values.get("gradient_accumulation_steps")
+        if window is not None and values.get("lazy_embeddings"):
+            requirement = f"false where `{prefix}gradient_accumulation_steps` is given"
+            key, remedy = f"{prefix}lazy_embeddings", "Remove one of them, or take larger batches."
+            found.append(faults.fault(key, requirement, True, remedy))
         highest = values.get("max_learning_rate")
         if highest is not None and values.get("weight_decay_mode", "lr") == "lr":
             requirement = 'left out where `weight_decay_mode` is "lr", which does not use it'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -88,6 +89,7 @@ class Layout:
         ]
         self._by_key = dict(zip(keys, self.slots, strict=True))
         self.state = State(self.slots, iterations=None)
+        self._last: tuple[list[Any], list[int]] = [], []
 
     def fill(self, optimizer: Any) -> None:
         """Attach the variables that the optimizer has created, and create what is missing."""
@@ -165,6 +167,17 @@ class Layout:
     def select(self, keys: Iterable[Any]) -> list[Slot]:
         """Return the slots of some variables."""
         return [self._by_key[key] for key in keys]
+
+    def places(self, variables: Sequence[Any], keys: Iterable[Any]) -> list[int]:
+        """Return the positions of the slots of some variables, and remember them."""
+        self._last = list(variables), [slot.index for slot in self.select(keys)]
+        return list(self._last[1])
+
+    def repeated(self, variables: Sequence[Any]) -> list[int] | None:
+        """Return what `places` has last returned, if these are the very same variables."""
+        last, places = self._last
+        same = len(last) == len(variables) and all(map(operator.is_, last, variables))
+        return list(places) if same else None
 
     def _attach(self, kind: str, variables: Sequence[Any]) -> None:
         for slot, variable in zip(self.slots, variables, strict=True):

@@ -75,7 +75,9 @@ class Nadam(Averages, LearningRate, Persistence, Subset, keras.optimizers.Nadam)
             updates). The two differ under gradient accumulation only.
         slot_dtype: Type of the moments: "float32", "bfloat16", "float16", or None for float32, and
             float64 for float64 variables. Half-precision variables also get a float32 copy, unless
-            the moments are half precision too.
+            the moments are half precision too. "bfloat16" is rounded at random, up or down by what
+            is nearer, since to nearest the second moment would stand still (Zamirai et al.,
+            "Revisiting BFloat16 Training", 2020); the same step always rounds alike.
         weight_decay_mode: What the weights are multiplied by, with r = learning_rate /
             max_learning_rate: `1 - learning_rate * w` ("lr", the default, as in Keras), `1 - r * w`
             ("independent" of the peak) or `1 - r * learning_rate * w` ("corrected", as in AdamC).
@@ -84,6 +86,11 @@ class Nadam(Averages, LearningRate, Persistence, Subset, keras.optimizers.Nadam)
         averaging: An average of `nadam_suite.averaging`, a dict of averages by name, or None. They
             are float32 variables that each real update brings up to date; the weights are never
             overwritten by themselves. Not together with `use_ema`.
+        lazy_embeddings: Of a variable whose gradient is sparse, update only the rows that the
+            batch has seen on any replica. Another algorithm, as LazyAdam and `torch.optim.
+            SparseAdam`: for the other rows neither moments nor weights decay or move. See
+            `nadam_suite.backends.rows`. Averages and constraints are of whole variables. Not
+            together with `gradient_accumulation_steps`.
 
     Raises:
         ArgumentError: An argument lies out of its range.
@@ -129,6 +136,7 @@ class Nadam(Averages, LearningRate, Persistence, Subset, keras.optimizers.Nadam)
         weight_decay_mode: str = "lr",
         max_learning_rate: float | None = None,
         averaging: Any = None,
+        lazy_embeddings: bool = False,
     ) -> None:
         typed = dict(locals())
         values = settings.checked({argument: typed[argument] for argument in _ARGUMENTS})
@@ -139,6 +147,7 @@ class Nadam(Averages, LearningRate, Persistence, Subset, keras.optimizers.Nadam)
         for argument, value in extras.items():
             setattr(self, argument, value)
         self.average_rules = settings.average_rules(self)
+        self.has_seen_rows = False  # whether a step was asked for its sparse gradients
         self.monitored: bool | str = False  # see `nadam_suite.optimizers.monitor.last_update`
         self._typed_rate: float | None = None
         self._note_highest(rate)
@@ -167,6 +176,8 @@ class Nadam(Averages, LearningRate, Persistence, Subset, keras.optimizers.Nadam)
             variables, ["momentum", "velocity"]
         )
         layout.fill(self)
+        if not self.lazy_embeddings:  # rows are written into variables of their own
+            get_backend().arrange(layout.state)
         self._layout = layout
         if self._pending_state is not None:
             state, self._pending_state = self._pending_state, None
@@ -241,9 +252,16 @@ class Nadam(Averages, LearningRate, Persistence, Subset, keras.optimizers.Nadam)
         elif self.built:
             trainable_variables = self._trainable_variables
         pairs = settings.matched(grads, trainable_variables)
-        self._check_variables_are_known([variable for _, variable in pairs])
-        slots = self._layout.select(self._var_key(variable) for _, variable in pairs)
-        take_step(self, [slot.index for slot in slots], [g for g, _ in pairs], guard)
+        places = self._places([variable for _, variable in pairs])
+        take_step(self, places, [g for g, _ in pairs], guard)
+
+    def _places(self, variables: list[Any]) -> list[int]:
+        """Return the positions of variables among all; mostly they are those of the last step."""
+        places: list[int] | None = self._layout.repeated(variables)
+        if places is None:
+            self._check_variables_are_known(variables)
+            places = self._layout.places(variables, map(self._var_key, variables))
+        return places
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Overwrite variables by their averages, as `fit()` does after its last epoch.
@@ -318,5 +336,6 @@ _EXTRAS = (
     "weight_decay_mode",
     "max_learning_rate",
     "averaging",
+    "lazy_embeddings",
 )
 _FIXED = frozenset(_ARGUMENTS) - {"name", "learning_rate"}

@@ -48,6 +48,8 @@ class StepScalars:
         epsilon: Added to the root.
         gradient_scale: Factor of all gradients that the backend applies in its update, or None;
             see `Backend.scaled`.
+        rounding_key: Integer that the random bits of this step depend on, or None; see
+            `nadam_suite.backends.rounding`.
     """
 
     momentum_rate: Any
@@ -58,17 +60,21 @@ class StepScalars:
     decay: Any
     epsilon: float
     gradient_scale: Any = None
+    rounding_key: Any = None
 
     def cast(self, dtype: str) -> StepScalars:
-        """Return the same scalars as tensors of type `dtype`; Python floats stay as they are."""
+        """Return the same scalars as tensors of type `dtype`.
 
-        def one(value: Any) -> Any:
-            if value is None or isinstance(value, float):
+        Python floats stay as they are, and so does the key, which is an integer.
+        """
+
+        def one(name: str) -> Any:
+            value = getattr(self, name)
+            if name == "rounding_key" or value is None or isinstance(value, float):
                 return value
             return keras.ops.cast(value, dtype)
 
-        fields = {f.name: one(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        return StepScalars(**fields)
+        return StepScalars(**{field.name: one(field.name) for field in dataclasses.fields(self)})
 
 
 def momentum_schedule(beta_1: Any, t: Any, momentum_decay: float | None, xp: Any) -> Any:

@@ -67,8 +67,10 @@ def checked(values: dict[str, Any]) -> dict[str, Any]:
         "weight_decay_mode", values["weight_decay_mode"], ("lr", "independent", "corrected")
     )
     result["averaging"] = checked_averaging(deserialized_averaging(values["averaging"]))
+    result["lazy_embeddings"] = check_flag("lazy_embeddings", values["lazy_embeddings"])
     _check_name(values["name"])
     _check_clipping(result)
+    _check_lazy_embeddings(result)
     _check_one_kind_of_averages(result)
     return result
 
@@ -88,6 +90,17 @@ def _check_clipping(values: dict[str, Any]) -> None:
         raise ArgumentError(
             "Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. "
             f"Received: {', '.join(f'{k}={v}' for k, v in given.items())}. Set the others to None."
+        )
+
+
+def _check_lazy_embeddings(values: dict[str, Any]) -> None:
+    window = values["gradient_accumulation_steps"]
+    if values["lazy_embeddings"] and window is not None:
+        raise ArgumentError(
+            "Argument `lazy_embeddings` must be False with `gradient_accumulation_steps`, whose "
+            "sums are as large as the table and do not tell which rows were seen. Received: "
+            f"lazy_embeddings=True, gradient_accumulation_steps={window}. Leave one of them out; "
+            "a larger batch does what accumulation does."
         )
 
 

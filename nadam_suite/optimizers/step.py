@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from nadam_suite.backends import Backend, get_backend
+from nadam_suite.backends import Backend, get_backend, rows
 from nadam_suite.backends.slot import Running, Slot, State, dtype_of
 from nadam_suite.optimizers.averages import overwrite, take_in
 from nadam_suite.optimizers.guard import Guard
@@ -64,6 +64,9 @@ def take_step(
         Step(optimizer, state, chosen, sums, hyperparameters).run()
 
     backend = get_backend()
+    if optimizer.lazy_embeddings and not optimizer.has_seen_rows:
+        optimizer.has_seen_rows = True
+        rows.warn_of_dense(backend, gradients)
     with backend.no_grad():
         backend.on_each_replica(state, chosen, gradients, shared, run)
 
@@ -129,6 +132,8 @@ class Step:
         self.hyperparameters = hyperparameters
         self.backend: Backend = get_backend()
         self.slots = [state.slots[index] for index in chosen]
+        if optimizer.lazy_embeddings:
+            self.slots, gradients = rows.divided(self.backend, self.slots, gradients)
         self.gradients = self.backend.prepared(self.slots, gradients, optimizer.loss_scale_factor)
         self.window = optimizer.gradient_accumulation_steps or 1
         iteration = self.backend.counter(state.iterations)
@@ -193,7 +198,7 @@ class Step:
         for position, running in enumerate(self.state.averages):
             self._average(position, running, still)
         if self.window > 1:
-            self.backend.clear([slot.accumulator for slot in self.state.slots])
+            self.backend.clear_window(self.state.slots)
 
     def _left_over(self) -> list[tuple[Slot, Any, Any]]:
         """Return the variables whose gradient is missing now but came earlier in the window.
@@ -239,8 +244,11 @@ class Step:
                 self.backend.select(came, n, o) for n, o in zip(new, (x, m, v), strict=True)
             )
 
-        slots = [slot for slot, _, _ in moving]
-        weights = self.backend.update(slots, [g for _, g, _ in moving], scalars, rule)
+        slots, gradients = [slot for slot, _, _ in moving], [g for _, g, _ in moving]
+        if opt.lazy_embeddings:
+            weights = rows.update(self.backend, slots, gradients, scalars, rule)
+        else:
+            weights = self.backend.update(slots, gradients, scalars, rule)
         for slot, weight in zip(slots, weights, strict=True):
             if weight is None:  # written already
                 continue
@@ -280,8 +288,15 @@ class Step:
             one_minus_beta_2=1.0 - h.beta_2,
             decay=decay,
             epsilon=opt.epsilon,
+            rounding_key=self._rounding_key(),
         )
         return scalars, u_t
+
+    def _rounding_key(self) -> Any:
+        """Return what the random bits of this step depend on, or None where nothing needs any."""
+        if self.optimizer.slot_dtype != "bfloat16":
+            return None
+        return self.backend.rounding_key(self.iteration)
 
     def _global_norm(self, gradients: list[Any]) -> Any:
         """Return the norm of all gradients together, or None where nothing needs it."""

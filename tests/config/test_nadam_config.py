@@ -47,6 +47,7 @@ EVERY_KEY_CHANGED = {
     "weight_decay_mode": "corrected",
     "max_learning_rate": 0.04,
     "averaging": None,  # not together with use_ema; it has tests of its own
+    "lazy_embeddings": False,  # not together with accumulation
     "schema_version": 2,
 }
 
@@ -65,7 +66,14 @@ def test_the_sample_above_changes_every_key():
     """The tests below see every key: what others exclude excepted, none has its default."""
     defaults = NadamConfig().to_dict()
     same = {key for key in defaults if EVERY_KEY_CHANGED[key] == defaults[key]}
-    assert same == {"clipnorm", "clipvalue", "averaging", "schema_version"}
+    assert same == {"clipnorm", "clipvalue", "averaging", "lazy_embeddings", "schema_version"}
+
+
+def test_lazy_embeddings_reach_the_optimizer_and_come_back():
+    """The key that accumulation excludes is a setting like the others."""
+    config = NadamConfig(lazy_embeddings=True)
+    assert config.build().lazy_embeddings is True
+    assert NadamConfig.from_optimizer(config.build()) == config
 
 
 def test_every_key_reaches_the_optimizer_and_comes_back():

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.once
 ROWS = [f"K{n}" for n in (6, 7, 16, 19, *range(21, 28), *range(30, 35), 38)]
 ROWS += ["D01", "D02", "D03", "D05", "D09", "D11", "D15", "D27", "D30", "D38", "D39", "D41"]
 ROWS += [f"K{n}" for n in (28, 29, 35, 36)]
-ROWS += ["D50", "D51", "D52", "D58", "D59", "D62", "D63"]
+ROWS += ["D50", "D51", "D52", "D58", "D59", "D62", "D63", "D64"]
 
 # The rows about averages.
 ROWS += [f"K{n}" for n in (*range(11, 16), 17, 18, 20)]

@@ -16,7 +16,7 @@ FILES = sorted(
     for path in (ROOT / "nadam_suite" / part).glob("*.py")
 )
 # Names of Keras that the package assigns or declares too, which its own code does not tell apart.
-SHARED = {"_layout", "_learning_rate", "_untrack_variable"}
+SHARED = {"_layout", "_learning_rate", "_untrack_variable", "_value"}
 
 
 def _scan():

@@ -48,6 +48,7 @@ REFUSED = {
     "slot_dtype": (["int32", "float128"], [16, np.float32]),
     "weight_decay_mode": (["adamw", "LR", ""], [None, 1]),
     "max_learning_rate": ([0.0, -1.0, NAN, INF, 0.1], ["1", True]),  # 0.1: mode "lr" uses none
+    "lazy_embeddings": ([], ["rows", None, 1]),
     "parameter_rules": ([{"match": "x", "rate": 1.0}], ["bias", 3, [3]]),
     "averaging": (
         [{"a b": EMA()}, {"a": PowerEMA(0.1), "a_0.1": EMA()}],
@@ -117,7 +118,7 @@ def test_ours_only_arguments_are_keyword_only():
     """What stock Nadam does not have cannot be given by position."""
     kinds = inspect.signature(Nadam.__init__).parameters
     ours = ("momentum_decay", "parameter_rules", "schedule_step", "slot_dtype")
-    ours += ("weight_decay_mode", "max_learning_rate", "averaging")
+    ours += ("weight_decay_mode", "max_learning_rate", "averaging", "lazy_embeddings")
     assert all(kinds[name].kind is inspect.Parameter.KEYWORD_ONLY for name in ours)
     stock = [
         n for n in inspect.signature(keras.optimizers.Nadam.__init__).parameters if n != "kwargs"

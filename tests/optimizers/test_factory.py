@@ -91,7 +91,7 @@ def test_every_other_argument_passes_through(make):
     }
     assert make(0.5, no_decay=False, **given).get_config() == Nadam(0.5, **given).get_config()
     left = inspect.signature(Nadam).parameters.keys() - given.keys()
-    assert left == {"learning_rate", "clipnorm", "clipvalue", "averaging"}
+    assert left == {"learning_rate", "clipnorm", "clipvalue", "averaging", "lazy_embeddings"}
 
 
 @pytest.mark.parametrize("make", [nadam, nadamw])

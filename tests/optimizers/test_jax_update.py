@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import keras
@@ -11,12 +12,16 @@ import pytest
 from nadam_suite import Nadam
 from nadam_suite.averaging import EMA, SWA
 from nadam_suite.backends import get_backend
+from nadam_suite.backends.slot import Slot
+from nadam_suite.precision import DynamicLossScaleOptimizer
 from tests.optimizers.driver import BACKEND, make_variables, to_float64
+from tests.reference.nadam import trajectory
 
 pytestmark = pytest.mark.skipif(BACKEND != "jax", reason="reads programs of XLA")
 
 SHAPE = (96, 96)
 COPY = re.compile(r"= f32\[96,96\]\S* copy\(")
+MADE = re.compile(r"= f32\[96,96\]\S* fusion\(")
 
 
 def compiled(optimizer):
@@ -36,13 +41,18 @@ def compiled(optimizer):
 
 def copies(program):
     """Copies of whole variables by the computation that they stand in."""
-    found, name = {}, None
+    return found(COPY, program)
+
+
+def found(pattern, program):
+    """How many instructions match, by the computation that they stand in."""
+    counts, name = {}, None
     for line in program.as_text().splitlines():
         if line and not line.startswith(" "):
             name = line.split(" ")[0]
-        elif COPY.search(line):
-            found[name] = found.get(name, 0) + 1
-    return found
+        elif pattern.search(line):
+            counts[name] = counts.get(name, 0) + 1
+    return counts
 
 
 @pytest.mark.parametrize(
@@ -60,15 +70,79 @@ def test_nothing_is_copied(options):
     assert copies(compiled(Nadam(**options))) == {}
 
 
-def test_a_micro_batch_copies_nothing():
-    """Outside of the update, which is a loop of one turn or none, and stands in it alone."""
-    program = compiled(Nadam(gradient_accumulation_steps=4))
-    found = copies(program)
-    assert len(found) <= 1
-    for name in found:
-        body = program.as_text().split(f"\n{name} ")[1].split("\n}")[0]
-        assert "sqrt" in body or "divide" in body
-    assert not any(name.startswith("ENTRY") for name in found)
+@pytest.mark.parametrize("options", [{}, {"averaging": EMA(0.9), "global_clipnorm": 1.0}])
+def test_accumulation_copies_nothing(options):
+    """Neither a micro-batch, which adds, nor the update, which also clears the sums."""
+    assert copies(compiled(Nadam(gradient_accumulation_steps=4, **options))) == {}
+
+
+@pytest.mark.parametrize("make", [Nadam, lambda: DynamicLossScaleOptimizer(Nadam())])
+def test_an_update_computes_weight_and_moments_and_nothing_else(make):
+    """Unscaled gradients are computed where they are used, not put down for each variable."""
+    assert max(found(MADE, compiled(make())).values()) == 3 * 3
+
+
+@pytest.mark.parametrize("scale", [2.0**-14, 1.0, 2.0**15, 2.0**24, 1000.0, 2.0**127, 3.4e38])
+def test_gradients_are_divided_by_any_scale(scale):
+    """Exactly by powers of two, else to rounding; also where the reciprocal is subnormal."""
+    import jax
+
+    gradients = np.array([1.0, -3.0e5, 7.0e37, 1.1e-3, 0.0], "float32")
+    divide = jax.jit(lambda g, s: get_backend().divided([g], s)[0])
+    found = np.asarray(divide(gradients, np.float32(scale)), "float64")
+    exact = gradients.astype("float64") / np.float64(np.float32(scale))
+    small = np.abs(exact) < np.finfo("float32").tiny
+    normal = ~small & (np.abs(exact) < np.finfo("float32").max)
+    power = math.frexp(scale)[0] == 0.5
+    np.testing.assert_allclose(found[normal], exact[normal], rtol=0.0 if power else 3e-7)
+    np.testing.assert_array_less(np.abs(found[small]), np.finfo("float32").tiny)
+    if scale == 2.0**15:
+        wrong = divide(np.array([np.inf, np.nan], "float32"), np.float32(scale))
+        np.testing.assert_array_equal(wrong, [np.inf, np.nan])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_sums_are_cleared_whatever_the_weights_are(dtype):
+    """The zeros come of the weights, of which some are not finite, and are positive zeros."""
+    import jax
+
+    weights = np.array([np.inf, -np.inf, np.nan, -1.0, -0.0, 3.0e38])
+    weight, total = make_variables([weights, np.arange(6.0)], [dtype, "float32"])
+    slot = Slot(0, weight, accumulator=total)
+
+    def program(values):
+        mapping = list(zip((weight, total), values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            get_backend().clear_window([slot])
+        return scope.get_current_value(total)
+
+    cleared = np.asarray(jax.jit(program)([weight.value, total.value]))
+    assert cleared.tobytes() == np.zeros(6, "float32").tobytes()
+    get_backend().clear_window([slot])
+    np.testing.assert_array_equal(to_float64(total), np.zeros(6))
+
+
+@pytest.mark.parametrize("decay", [None, 0.1])
+def test_compiled_windows_follow_the_twin(decay):
+    """At every batch of three windows, sums included."""
+    import jax
+
+    optimizer = Nadam(0.01, gradient_accumulation_steps=3, weight_decay=decay)
+    start = np.linspace(-1.0, 1.0, 6)
+    (variable,) = make_variables([start])
+    optimizer.build([variable])
+    step = jax.jit(lambda w, s, g: optimizer.stateless_apply(s, g, w), donate_argnums=(0, 1))
+    weights, state = [variable.value], [v.value for v in optimizer.variables]
+    place = [v.path.rpartition("/")[2] for v in optimizer.variables]
+    (place,) = [i for i, name in enumerate(place) if "accumul" in name]
+    gradients = list(np.random.default_rng(0).normal(size=(9, 6)))
+    options = {"learning_rate": 0.01, "weight_decay": decay, "gradient_accumulation_steps": 3}
+    expected = trajectory([start], [[g] for g in gradients], **options)
+    for batch, gradient in enumerate(gradients):
+        weights, state = step(weights, state, [gradient.astype("float32")])
+        np.testing.assert_allclose(weights[0], expected[batch][0], rtol=1e-5, atol=1e-6)
+        total = sum(gradients[batch - batch % 3 : batch + 1]) * (batch % 3 < 2)
+        np.testing.assert_allclose(state[place], total, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("predicate", [True, False])

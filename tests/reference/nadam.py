@@ -39,6 +39,26 @@ class NadamState:
     beta_2_product: float = 1.0
 
 
+@dataclass(frozen=True)
+class Rows:
+    """A gradient that has an entry for some rows of its variable; entries of one row add up."""
+
+    indices: Sequence[int]
+    values: np.ndarray
+    shape: tuple[int, ...]
+
+    def dense(self) -> np.ndarray:
+        """The whole gradient."""
+        whole = np.zeros(self.shape)
+        np.add.at(whole, np.asarray(self.indices, "int64"), np.asarray(self.values, "float64"))
+        return whole
+
+    def seen(self) -> np.ndarray:
+        """For each row whether it has an entry, in a shape that broadcasts over the variable."""
+        rows = np.isin(np.arange(self.shape[0]), np.asarray(self.indices, "int64"))
+        return rows.reshape(-1, *(1 for _ in self.shape[1:]))
+
+
 def initial_state(x: Sequence[np.ndarray], **changes: object) -> NadamState:
     """The state before the first step for variables `x`."""
     zeros = [np.zeros(np.shape(a)) for a in x]
@@ -135,6 +155,7 @@ def nadam_step(
     schedule_step: str = "batch",
     weight_decay_mode: str = "lr",
     max_learning_rate: float | None = None,
+    lazy_embeddings: bool = False,
     multipliers: Sequence[tuple[float, float]] | None = None,
     constraints: Sequence[Callable | None] | None = None,
 ) -> tuple[Arrays, NadamState]:
@@ -142,7 +163,8 @@ def nadam_step(
 
     Args:
         x: Variables, arrays of any float type; computed in float64.
-        g: A gradient for each; None leaves that variable as it is (its average still moves).
+        g: A gradient for each, an array or `Rows`; None leaves that variable as it is (its average
+            still moves).
         state: From `initial_state` or the step before.
         learning_rate: alpha; like beta_1, beta_2 and weight_decay a number or a function of the
             step that schedules read (see `schedule_step`).
@@ -151,6 +173,8 @@ def nadam_step(
         **others: As the constructor of `nadam_suite.Nadam`.
     """
     x = [np.asarray(a, "float64") for a in x]
+    seen = [a.seen() if lazy_embeddings and isinstance(a, Rows) else None for a in g]
+    g = [a.dense() if isinstance(a, Rows) else a for a in g]
     scale = 1.0 if loss_scale_factor is None else loss_scale_factor
     g = [None if a is None else np.asarray(a, "float64") / scale for a in g]
     window = gradient_accumulation_steps or 1
@@ -171,7 +195,11 @@ def nadam_step(
         by_rate, by_decay = multipliers[i] if multipliers else (1.0, 1.0)
         own = c | {"alpha": c["alpha"] * by_rate, "lambda": c["lambda"] * by_decay}
         own["decay"] = _decay(weight_decay_mode, own, by_rate, max_learning_rate)
-        x[i], m[i], v[i] = _update(x[i], gradient, m[i], v[i], own, epsilon=epsilon)
+        old = x[i], m[i], v[i]
+        x[i], m[i], v[i] = _update(*old[:1], gradient, *old[1:], own, epsilon=epsilon)
+        if seen[i] is not None:  # the other rows are as if there had been no step
+            pairs = zip((x[i], m[i], v[i]), old, strict=True)
+            x[i], m[i], v[i] = (np.where(seen[i], new, before) for new, before in pairs)
         if constraints and constraints[i] is not None:
             x[i] = constraints[i](x[i])
     average = state.average

@@ -53,6 +53,25 @@ def _repeated_tokens_clipped(subject: Subject) -> Observation:
     return compare(_embedded(optimizer, batches), expected, 1e-5, "embeddings")
 
 
+def _seen_rows(subject: Subject) -> Observation:
+    batches = [[0, 0, 0, 1], [0, 1, 1, 2], [0, 0, 2, 2], [1, 1, 1, 1]]
+    counts = [np.bincount(tokens, minlength=4) for tokens in batches]
+    optimizer = subject.optimizer(0.1, weight_decay=0.5, lazy_embeddings=True)
+    seen = [count > 0 for count in counts]
+    gradients = [count / 4.0 for count in counts]
+    path = nadam(np.ones(4), gradients, 0.1, weight_decay=0.5, seen=seen)
+    return compare(_embedded(optimizer, batches), path[-1], 1e-5, "embeddings")
+
+
+def _seen_rows_clipped(subject: Subject) -> Observation:
+    batches = [[0, 0, 0, 0], [0, 1, 1, 2], [2, 2, 2, 3]]
+    counts = [np.bincount(tokens, minlength=4) for tokens in batches]
+    clipped = [count / max(4.0, 2.0 * float(np.linalg.norm(count))) for count in counts]
+    optimizer = subject.optimizer(0.1, global_clipnorm=0.5, lazy_embeddings=True)
+    path = nadam(np.ones(4), clipped, 0.1, seen=[count > 0 for count in counts])
+    return compare(_embedded(optimizer, batches), path[-1], 1e-5, "embeddings")
+
+
 def _left_over(subject: Subject) -> Observation:
     text = inspect.getdoc(subject.optimizer) or ""
     entry = re.search(r"gradient_accumulation_steps:.*?(?=\n\s*\w+: )", text, re.DOTALL)
@@ -83,6 +102,20 @@ CELLS = (
         "Gradients of repeated tokens are clipped by their true norm.",
         "Embedding, one token four times, global_clipnorm=0.5",
         _repeated_tokens_clipped,
+        backends=("tensorflow",),
+    ),
+    Cell(
+        "D64/rows",
+        "Embeddings can be trained on the rows alone that a batch has seen.",
+        "lazy_embeddings=True, weight_decay=0.5, 4 batches with 1 to 3 of 4 tokens",
+        _seen_rows,
+        backends=("tensorflow",),
+    ),
+    Cell(
+        "D64/clipped",
+        "What is clipped is the norm of the seen rows, each with the sum of its entries.",
+        "lazy_embeddings=True, global_clipnorm=0.5, tokens up to four times in a batch",
+        _seen_rows_clipped,
         backends=("tensorflow",),
     ),
     Cell(
