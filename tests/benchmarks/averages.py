@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+
 import keras
 
 from nadam_suite import Nadam
 from nadam_suite.averaging import EMA, show_average, show_raw
-from tests.benchmarks.timing import SHAPES, copying, medians, stepper, wait
+from tests.benchmarks.rows import Plan, Row, compared
+from tests.benchmarks.timing import copying, medians, stepper, tensors, wait, ways
+
+MAKERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
+    "ours, without average": Nadam,
+    "ours, with EMA": lambda: Nadam(averaging=EMA(0.999)),
+    "stock, without average": keras.optimizers.Nadam,
+    "stock, with EMA": lambda: keras.optimizers.Nadam(use_ema=True),
+}
 
 
 class Flat(keras.layers.Layer):
     """A layer of bare weights, for the swap of a model with given shapes."""
 
-    def __init__(self, shapes):
+    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
         super().__init__()
         self.shapes = shapes
         for i, shape in enumerate(shapes):
@@ -22,7 +32,7 @@ class Flat(keras.layers.Layer):
         return inputs
 
 
-def swapping(shapes):
+def swapping(shapes: Sequence[tuple[int, ...]]):
     """Functions that show the averages of a model of these shapes, and the raw weights again."""
     model = keras.Sequential([Flat(shapes)])
     model.compile(Nadam(averaging=EMA(0.999)))
@@ -40,27 +50,23 @@ def swapping(shapes):
     return show, restore
 
 
-def rows(shape: str, rounds: int) -> list[tuple[str, ...]]:
-    """Measure one set of shapes; return rows of (what, milliseconds, per copy of the weights)."""
-    shapes = SHAPES[shape]
-    show, restore = swapping(shapes)
-    functions = {"copy of the weights": copying(shapes)}
-    # `fit()` on TensorFlow asks for XLA, a plain `tf.function` does not.
-    for how in ("", ", XLA") if keras.backend.backend() == "tensorflow" else ("",):
-        options = {"jit_compile": bool(how)}
-        functions |= {
-            f"ours{how}": stepper(Nadam(), shapes, **options),
-            f"ours{how}, one EMA": stepper(Nadam(averaging=EMA(0.999)), shapes, **options),
-            f"stock{how}": stepper(keras.optimizers.Nadam(), shapes, **options),
-            f"stock{how}, use_ema": stepper(
-                keras.optimizers.Nadam(use_ema=True), shapes, **options
-            ),
-        }
-    functions |= {"show the average": show, "show the raw weights": restore}
-    found = medians(functions, rounds)
-    floor = found["copy of the weights"]
-    for name in [name for name in found if name.endswith(("EMA", "use_ema"))]:
-        found[f"EMA alone, {name.rpartition(',')[0]}"] = (
-            found[name] - found[name.rpartition(",")[0]]
-        )
-    return [(shape, name, f"{ms:.2f}", f"{ms / floor:.2f}") for name, ms in found.items()]
+def rows(plan: Plan) -> Iterator[Row]:
+    """Yield the rows of each set of shapes; the floor is a copy of the weights."""
+    for shape, shapes in plan.shapes.items():
+        show, restore = swapping(shapes)
+        gradients, functions = tensors(shapes), {"copy": copying(shapes)}
+        for how in ways():
+            for name, make in MAKERS.items():
+                plan.say(f"{shape}: compile {name}{how}")
+                functions[f"{name}{how}"] = stepper(make(), shapes, bool(how), gradients)
+        functions |= {"show, the average": show, "show, the raw weights": restore}
+        plan.say(f"{shape}: time steps with an average and without")
+        found = medians(functions, plan.rounds)
+        floor = found.pop("copy")
+        for how in ways():
+            for side in ("ours", "stock"):
+                step, bare = found[f"{side}, with EMA{how}"], found[f"{side}, without average{how}"]
+                found[f"{side}, EMA alone{how}"] = step - bare
+        floors = dict.fromkeys(("EMA alone", "the average", "the raw weights"), floor)
+        yield Row("averages", shape, "floor, a copy of the weights", floor)
+        yield from compared("averages", shape, found, floors)

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import keras
 
 from nadam_suite import Nadam
 from nadam_suite.precision import DynamicLossScaleOptimizer, skip_nonfinite
-from tests.benchmarks.timing import SHAPES, copying, medians, stepper
+from tests.benchmarks.rows import Plan, Row, compared
+from tests.benchmarks.timing import copying, medians, stepper, tensors, ways
+
+stock = keras.optimizers
+MAKERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
+    "ours, bare": Nadam,
+    "ours, skip_nonfinite": lambda: skip_nonfinite(Nadam()),
+    "ours, loss scale": lambda: DynamicLossScaleOptimizer(Nadam()),
+    "stock, bare": stock.Nadam,
+    "stock, loss scale": lambda: stock.LossScaleOptimizer(stock.Nadam()),
+}
 
 
-def rows(shape: str, rounds: int) -> list[tuple[str, ...]]:
-    """Measure one set of shapes; return rows of (what, milliseconds, per copy of the weights).
+def rows(plan: Plan) -> Iterator[Row]:
+    """Yield the rows of each set of shapes; what is beyond the bare step is set beside a copy.
 
     One more read of the gradients is half a copy, which reads and writes.
     """
-    shapes = SHAPES[shape]
-    stock = keras.optimizers
-    functions = {"copy of the weights": copying(shapes)}
-    tensorflow = keras.backend.backend() == "tensorflow"
-    for how in ("", ", XLA") if tensorflow else ("",):
-        options = {"jit_compile": bool(how)}
-        functions |= {
-            f"ours{how}": stepper(Nadam(), shapes, **options),
-            f"ours, skip_nonfinite{how}": stepper(skip_nonfinite(Nadam()), shapes, **options),
-            f"ours, loss scale{how}": stepper(
-                DynamicLossScaleOptimizer(Nadam()), shapes, **options
-            ),
-            f"stock{how}": stepper(stock.Nadam(), shapes, **options),
-            f"stock, loss scale{how}": stepper(
-                stock.LossScaleOptimizer(stock.Nadam()), shapes, **options
-            ),
+    for shape, shapes in plan.shapes.items():
+        gradients, functions = tensors(shapes), {"copy": copying(shapes)}
+        for how in ways():
+            for name, make in MAKERS.items():
+                plan.say(f"{shape}: compile {name}{how}")
+                functions[f"{name}{how}"] = stepper(make(), shapes, bool(how), gradients)
+        plan.say(f"{shape}: time steps with a loss scale and without")
+        found = medians(functions, plan.rounds)
+        floor = found.pop("copy")
+        yield from compared("precision", shape, found)
+        beyond = {
+            f"{name}{how}, beyond the bare step": found[f"{name}{how}"]
+            - found[f"{name.partition(',')[0]}, bare{how}"]
+            for how in ways()
+            for name in MAKERS
+            if not name.endswith("bare")
         }
-    found = medians(functions, rounds)
-    for how in ("", ", XLA") if tensorflow else ("",):
-        for name, bare in (("ours, skip_nonfinite", "ours"), ("ours, loss scale", "ours"),
-                           ("stock, loss scale", "stock")):  # fmt: skip
-            found[f"beyond the bare step: {name}{how}"] = found[name + how] - found[bare + how]
-    floor = found["copy of the weights"]
-    return [(shape, name, f"{ms:.2f}", f"{ms / floor:.2f}") for name, ms in found.items()]
+        floors = dict.fromkeys(("skip_nonfinite", "loss scale"), floor)
+        yield from compared("precision", shape, beyond, floors)

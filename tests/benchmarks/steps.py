@@ -1,41 +1,59 @@
-"""What a step of the optimizer costs, next to the stock optimizer's with the same settings."""
+"""What a step of the optimizer costs, next to the stock optimizer, its rivals and the floor."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
 
 import keras
 
 from nadam_suite import Nadam
-from tests.benchmarks.timing import SHAPES, medians, stepper
+from tests.benchmarks.rivals import rivals
+from tests.benchmarks.rows import COPY_BYTES, FLOOR_BYTES, SETTINGS, Plan, Row, compared
+from tests.benchmarks.timing import (
+    Run,
+    copying,
+    medians,
+    milliseconds,
+    stepper,
+    tensors,
+    ways,
+)
 
-SETTINGS = {
-    "plain": {},
-    "decay, EMA, global clip": {"weight_decay": 1e-3, "use_ema": True, "global_clipnorm": 1.0},
-}
-
-
-def rows(shape: str, rounds: int) -> list[tuple[str, ...]]:
-    """Measure one set of shapes; return rows of (shape, what, milliseconds, stock by ours).
-
-    The first call, which traces and compiles, has a row of its own, in the same unit.
-    """
-    shapes, functions, first = SHAPES[shape], {}, {}
-    # `fit()` on TensorFlow asks for XLA, a plain `tf.function` does not.
-    for how in ("", ", XLA") if keras.backend.backend() == "tensorflow" else ("",):
-        for what, settings in SETTINGS.items():
-            for side, kind in (("stock", keras.optimizers.Nadam), ("ours", Nadam)):
-                name = f"{side}, {what}{how}"
-                functions[name] = stepper(kind(**settings), shapes, jit_compile=bool(how))
-                start = time.perf_counter()
-                functions[name]()
-                first[f"{name}, first step"] = (time.perf_counter() - start) * 1e3
-    found = medians(functions, rounds)
-    return [*_table(shape, found), *_table(shape, first)]
+SIDES = {"stock": keras.optimizers.Nadam, "ours": Nadam}
 
 
-def _table(shape: str, found: dict[str, float]) -> list[tuple[str, ...]]:
-    return [
-        (shape, name, f"{ms:.2f}", f"{found[name.replace('ours', 'stock', 1)] / ms:.2f}")
-        for name, ms in found.items()
-    ]
+def rows(plan: Plan) -> Iterator[Row]:
+    """Yield the rows of each set of shapes; first calls, which trace and compile, come last."""
+    for shape, shapes in plan.shapes.items():
+        functions: dict[str, Run] = {}
+        first: dict[str, float] = {}
+        missing: dict[str, str] = {}
+        gradients = tensors(shapes)
+        for settings, options in SETTINGS.items():
+            for how in ways():
+                for side, kind in SIDES.items():
+                    name = f"{side}, {settings}{how}"
+                    plan.say(f"{shape}: compile {name}")
+                    run = stepper(kind(**options), shapes, bool(how), gradients)
+                    first[f"{name}, first step"] = milliseconds(run)
+                    functions[name] = run
+            plan.say(f"{shape}: compile rivals, {settings}")
+            others, reasons = rivals(shapes, settings, plan.patience)
+            functions |= {f"{name}, {settings}": run for name, run in others.items()}
+            missing |= {f"{name}, {settings}": reason for name, reason in reasons.items()}
+        plan.say(f"{shape}: time {len(functions)} steps in turn")
+        found = medians(functions | {"copy": copying(shapes)}, plan.rounds)
+        yield from _table(shape, found, first, missing)
+
+
+def _table(
+    shape: str, found: dict[str, float], first: dict[str, float], missing: dict[str, str]
+) -> Iterator[Row]:
+    copy = found.pop("copy")
+    floors = {settings: copy * bytes_ / COPY_BYTES for settings, bytes_ in FLOOR_BYTES.items()}
+    for settings, floor in floors.items():
+        yield Row("steps", shape, f"floor, {settings}", floor)
+    yield from compared("steps", shape, found, floors)
+    yield from compared("steps", shape, first)
+    for name, reason in missing.items():
+        yield Row("steps", shape, name, note=reason)
