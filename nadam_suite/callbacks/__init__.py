@@ -9,6 +9,7 @@ from nadam_suite.callbacks.evaluate_average import EvaluateAverage
 from nadam_suite.callbacks.finalization import EMAFinalization
 from nadam_suite.callbacks.hyperparameters import HyperparameterLogger
 from nadam_suite.callbacks.loss_scale_monitor import LossScaleMonitor
+from nadam_suite.callbacks.norms import NormLogger
 from nadam_suite.callbacks.plateau import PlateauScale
 from nadam_suite.callbacks.training_state import TrainingState
 
@@ -19,6 +20,7 @@ __all__ = [
     "EvaluateAverage",
     "HyperparameterLogger",
     "LossScaleMonitor",
+    "NormLogger",
     "PlateauScale",
     "TrainingState",
     "recalibrate_batch_norm",

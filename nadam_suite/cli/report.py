@@ -1,10 +1,8 @@
-"""`nadam-suite report`: what a search has found, on the screen, as a page and as a config."""
+"""`nadam-suite report` of a search: what it has found, on the screen, as a page and a config."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +12,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nadam_suite.cli.backend import load_backend
 from nadam_suite.cli.outputs import write_output
+from nadam_suite.cli.printing import print_json
 from nadam_suite.errors import ArgumentError, DataFileError
 
 if TYPE_CHECKING:
     from nadam_suite.tuner.report import SearchReport
     from nadam_suite.tuner.search_record import SearchRecord, TrialRecord
 
-__all__ = ["report", "show"]
+__all__ = ["report_search", "show"]
 
 _FOLDER = "report"
 _WIDE = 160
@@ -30,7 +28,7 @@ _BAR = 20
 _FAILURES = 5
 
 
-def report(
+def report_search(
     folder: Path,
     *,
     top: int = 10,
@@ -58,7 +56,6 @@ def report(
         raise ArgumentError(
             f"Argument `--top` must be an integer >= 1. Received: --top={top}. Leave it out for 10."
         )
-    load_backend()
     from nadam_suite.tuner.report import report as read
     from nadam_suite.tuner.report import write_best
 
@@ -67,7 +64,7 @@ def report(
     found = read(folder)
     console = Console(highlight=False, markup=False, stderr=as_json)
     if as_json:
-        sys.stdout.write(json.dumps(found.to_dict(top), indent=2, allow_nan=False) + "\n")
+        print_json(found.to_dict(top))
         if output is None:
             return
     else:

@@ -21,6 +21,7 @@ from nadam_suite.config.callback_config import (
 from nadam_suite.config.compare import ABSENT, Change, diff, fingerprint
 from nadam_suite.config.distribution_config import DistributionConfig
 from nadam_suite.config.files import load_config, read_table, save_config
+from nadam_suite.config.logging_config import LoggingConfig
 from nadam_suite.config.loss_scale_config import LossScaleConfig
 from nadam_suite.config.nadam_config import NadamConfig, ParameterRuleConfig
 from nadam_suite.config.overrides import apply_overrides
@@ -42,6 +43,7 @@ __all__ = [
     "EMAFinalizationConfig",
     "EarlyStoppingConfig",
     "EvaluateAverageConfig",
+    "LoggingConfig",
     "LossScaleConfig",
     "NadamConfig",
     "ParameterRuleConfig",

@@ -16,6 +16,7 @@ from nadam_suite.config.base import Config
 from nadam_suite.config.callback_base import CallbackConfig
 from nadam_suite.config.callback_config import Callback
 from nadam_suite.config.distribution_config import DistributionConfig
+from nadam_suite.config.logging_config import LoggingConfig
 from nadam_suite.config.loss_scale_config import LossScaleConfig, loss_scale_faults
 from nadam_suite.config.nadam_config import NadamConfig
 from nadam_suite.config.schedule_checks import only_for_beta_1
@@ -113,6 +114,8 @@ class TrainConfig(Config):
         output: Folder of the run, or None, the default, for one that the command chooses.
         checkpoint_every: Number of epochs, an integer >= 1, after each of which a run keeps its
             state for good, or None, the default, for the state before a cooldown alone.
+        logging: A `LoggingConfig`, or its table: which norms are logged, or None, the default, for
+            its defaults.
         tuner: A `TunerConfig`, or its table, for `nadam-suite tune`, or None, the default, for its
             defaults there. A training does not read it.
         schema_version: Version of these keys; left out, it is the current one.
@@ -127,7 +130,7 @@ class TrainConfig(Config):
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"checkpoint_every", "loss_scale", "skip_nonfinite", "tuner", "use_averages"}
+        {"checkpoint_every", "logging", "loss_scale", "skip_nonfinite", "tuner", "use_averages"}
     )
 
     model: Part
@@ -148,6 +151,7 @@ class TrainConfig(Config):
     distribution: DistributionConfig = DistributionConfig()
     output: Annotated[str, Field(min_length=1)] | None = None
     checkpoint_every: Annotated[int, Field(ge=1)] | None = None
+    logging: LoggingConfig | None = None
     tuner: TunerConfig | None = None
     schema_version: Literal[2] = 2
 

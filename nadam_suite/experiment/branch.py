@@ -24,6 +24,7 @@ from nadam_suite.experiment.checkpoints import copy_into, epoch_of
 from nadam_suite.experiment.cooldown import Cooldown, cooled
 from nadam_suite.experiment.folder import CONFIG, ORIGIN, RunFolder
 from nadam_suite.experiment.lengths import change, schedules_of
+from nadam_suite.experiment.norm_record import NORMS
 from nadam_suite.experiment.own_callbacks import average_files, snapshot_folder
 from nadam_suite.experiment.run import RunResult, Training
 
@@ -190,7 +191,7 @@ def _read(source: RunFolder, epoch: int) -> Snapshot:
 
 
 def _take_averages_along(source: RunFolder, target: Path, updates: int) -> None:
-    """Copy the averages that a run has saved, and the snapshots of them from before a time.
+    """Copy the averages that a run has saved, the snapshots of them from before a time, its norms.
 
     Args:
         source: The run's folder, or one of its checkpoints.
@@ -200,6 +201,8 @@ def _take_averages_along(source: RunFolder, target: Path, updates: int) -> None:
     config, path = source.config(), source.path.absolute()
     copy_into(path, target, average_files(config, path))
     run = path.parents[1] if path.parent.name == source.checkpoints.name else path
+    if (run / NORMS).is_file():  # of which the branch drops those of later epochs
+        copy_into(run, target, [NORMS])
     snapshots = snapshot_folder(config, run)
     if snapshots is not None and run in snapshots.parents and snapshots.is_dir():
         before = [s.name for s in list_snapshots(snapshots) if s.time <= updates]

@@ -123,6 +123,22 @@ class Course:
 
         replace_file(path, write)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data that JSON can hold, a list per column."""
+        plan = dataclasses.asdict(self.plan)
+        plan |= {"total_steps": self.plan.total_steps, "total_updates": self.plan.total_updates}
+        columns = {"step": self.step, "epoch": self.epoch, "update": self.update}
+        return {
+            "plan": plan,
+            "complete": self.complete,
+            **{name: array.tolist() for name, array in columns.items()},
+            "values": {name: array.tolist() for name, array in self.values.items()},
+            "marks": {
+                name: [{"step": step, "what": what} for step, what in found]
+                for name, found in self.marks.items()
+            },
+        }
+
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         columns = (self.step, self.epoch, self.update, *self.values.values())
         for first in range(0, len(self.step), 10_000):

@@ -1,18 +1,19 @@
-"""TensorBoard logs without TensorFlow, so that every backend writes them alike.
+"""TensorBoard logs of a run, which every backend writes alike.
 
-`keras.callbacks.TensorBoard` writes through TensorFlow whatever the backend; an event file is only
-a series of checksummed messages, for which the `tensorboard` package has all that is needed.
+`keras.callbacks.TensorBoard` writes through TensorFlow whatever the backend.
 """
 
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-__all__ = ["EventLog", "append_values"]
+from nadam_suite.callbacks.event_file import append_scalars, event_path
+from nadam_suite.callbacks.layer_norms import Norms
+from nadam_suite.callbacks.norms import norm_tags
+
+__all__ = ["EventLog"]
 
 
 class EventLog:
@@ -42,36 +43,19 @@ class EventLog:
         for split, metrics in values.items():
             self._append(split, int(row["epoch"]), metrics)
 
-    def _append(self, split: str, step: int, metrics: Mapping[str, float]) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary
+    def add_norms(self, norms: Norms, *, by_epoch: bool) -> None:
+        """Add the norms of one update, layer by layer, beside the metrics of the training.
 
+        Args:
+            norms: The norms.
+            by_epoch: Whether they are drawn over epochs, or over the optimizer's steps.
+        """
+        self._append("train", norms.epoch if by_epoch else norms.step, norm_tags(norms))
+
+    def _append(self, split: str, step: int, scalars: Mapping[str, float]) -> None:
         if split not in self._files:
-            folder = self._folder / split
-            folder.mkdir(parents=True, exist_ok=True)
-            # TensorBoard finds event files by this word in their names.
-            self._files[split] = folder / f"events.out.tfevents.{time.time_ns()}.nadam_suite"
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
-        append_values(self._files[split], values, step)
-
-
-def append_values(path: Path, values: Sequence[Any], step: int = 0) -> None:
-    """Append an event to an event file, which it begins if there is none.
-
-    Args:
-        path: The file; its name must have the word by which TensorBoard finds such files.
-        values: Messages of type `Summary.Value`.
-        step: The step that they are of.
-    """
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.summary.writer.record_writer import RecordWriter
-
-    events = [Event(wall_time=time.time(), step=step, summary=Summary(value=values))]
-    if not path.exists():
-        events.insert(0, Event(wall_time=time.time(), file_version="brain.Event:2"))
-    with path.open("ab") as file:
-        for event in events:
-            RecordWriter(file).write(event.SerializeToString())
+            self._files[split] = event_path(self._folder / split)
+        append_scalars(self._files[split], scalars, step)
 
 
 def _place(name: str, row: Mapping[str, float]) -> tuple[str, str]:

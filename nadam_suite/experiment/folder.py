@@ -28,10 +28,10 @@ __all__ = ["CONFIG", "ENVIRONMENT", "FREE", "ORIGIN", "RESULT", "RunFolder"]
 CONFIG, ENVIRONMENT = "config.toml", "environment.json"
 ORIGIN, RESULT = "origin.json", "result.json"
 _CHECKPOINTS, _BEFORE = "checkpoints", "before-extension-"
-# Where the run goes, what it is called, what it keeps and how a search would go change nothing of
-# what is trained; on which devices, only the rounding. Nor does what ends a training that only
-# skips; see `_limit`.
-FREE = ("output", "name", "distribution", "checkpoint_every", "tuner")
+# Where the run goes, what it is called, what it keeps and logs, and how a search would go change
+# nothing of what is trained; on which devices, only the rounding. Nor does what ends a training
+# that only skips; see `_limit`.
+FREE = ("output", "name", "distribution", "checkpoint_every", "logging", "tuner")
 # Another value of these makes a training that goes on, but not with the very same numbers.
 _VERSIONS = ("platform", "packages", "python")
 

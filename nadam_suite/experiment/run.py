@@ -15,8 +15,8 @@ import keras
 
 from nadam_suite.averaging import shown
 from nadam_suite.backends import get_backend
-from nadam_suite.callbacks import TrainingState
-from nadam_suite.config import TrainConfig, fingerprint
+from nadam_suite.callbacks import NormLogger, TrainingState
+from nadam_suite.config import LoggingConfig, TrainConfig, fingerprint
 from nadam_suite.distribution import TrainingScope
 from nadam_suite.errors import ArgumentError, NadamSuiteWarning, RunFolderError
 from nadam_suite.experiment.assemble import (
@@ -31,11 +31,13 @@ from nadam_suite.experiment.environment import describe
 from nadam_suite.experiment.extension import extend_run
 from nadam_suite.experiment.folder import RunFolder
 from nadam_suite.experiment.lengths import kept_after
+from nadam_suite.experiment.norm_record import NormRecord
 from nadam_suite.experiment.own_callbacks import own_callbacks
 from nadam_suite.experiment.parts import find_part
 from nadam_suite.experiment.plot import plot_curves
 from nadam_suite.experiment.preview import Preview
 from nadam_suite.experiment.record import Recorder
+from nadam_suite.experiment.sessions import EpochTimes, Session
 
 __all__ = ["RunResult", "Training", "run_training"]
 
@@ -229,14 +231,16 @@ class Training:
                     f"output={str(folder.path)!r}, where this worker finds epoch {start} and "
                     "another one a different epoch. Give them a folder that all of them see."
                 )
-            self._fit(model, state, start, callbacks)
-            return self._conclude(model, state, start if goes_on or fill else None)
+            with Session(folder) as session:
+                self._fit(model, state, start, session, callbacks)
+                return self._conclude(model, state, start if goes_on or fill else None)
 
     def _fit(
         self,
         model: keras.Model,
         state: TrainingState,
         start: int,
+        session: Session,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
         """Train the epochs that are left."""
@@ -244,11 +248,14 @@ class Training:
         path, data = self._folder.path, self.feed.epoch()
         own = own_callbacks(config, self.plan, data, path, model.optimizer)
         recorder: list[keras.callbacks.Callback] = []
+        norms = _norm_callbacks(config, self._folder, start)
         if self._scope.is_chief:
             kept = kept_after(config, self.plan)
+            record = norms[-1] if norms else None
             recorder = [
-                Recorder(self._folder, state),
+                Recorder(self._folder, state, config, record),
                 Checkpoints(self._folder, kept, start, steps),
+                EpochTimes(session),
             ]
         model.fit(
             self.feed.batches(start),
@@ -259,7 +266,7 @@ class Training:
             validation_batch_size=EVALUATION_BATCH,
             shuffle=False,
             verbose=0,
-            callbacks=[*state.around(*own), *recorder, *callbacks],
+            callbacks=[*norms, *state.around(*own), *recorder, *callbacks],
         )
 
     def _conclude(
@@ -290,6 +297,18 @@ class Training:
         }
         folder.finish(table)
         return result
+
+
+def _norm_callbacks(config: TrainConfig, folder: RunFolder, start: int) -> list[Any]:
+    """Return what logs norms: all processes look, and the last callback is what the chief writes.
+
+    They remember nothing that the state must keep, so that older states restore.
+    """
+    settings = config.logging or LoggingConfig()
+    if not settings.norms:
+        return []
+    logger = NormLogger(**settings.options())
+    return [logger, NormRecord(folder, logger, start)]
 
 
 def _finished(folder: RunFolder, result: Mapping[str, Any]) -> RunResult:

@@ -1,7 +1,6 @@
 """TensorBoard's table of hyperparameters, written without TensorFlow, alike on every backend.
 
-keras-tuner writes it on TensorFlow only, and lets all trials share one log folder elsewhere. The
-messages are those of `tensorboard.plugins.hparams`, whose own writer imports TensorFlow.
+keras-tuner writes it on TensorFlow only, and lets all trials share one log folder elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +14,13 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import hyperparameters as kinds
 
-from nadam_suite.experiment.events import append_values
+from nadam_suite.experiment.event_hparams import (
+    append_end,
+    append_message,
+    append_start,
+    fill,
+    hparams_path,
+)
 
 __all__ = ["hparams_session"]
 
@@ -51,30 +56,23 @@ def hparams_session(
     >>> [path.name.split(".")[1] for path in folder.iterdir()]
     ['out']
     """
-    from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+    from tensorboard.plugins.hparams import plugin_data_pb2
 
-    folder.mkdir(parents=True, exist_ok=True)
-    # TensorBoard finds event files by the first words of their names.
-    path = folder / f"events.out.tfevents.{time.time_ns()}.nadam_suite.hparams"
-    data = plugin_data_pb2.HParamsPluginData
-    start = plugin_data_pb2.SessionStartInfo(group_name=trial_id, start_time_secs=time.time())
-    for name, value in _shown(hyperparameters):
-        _fill(start.hparams[name], value)
-    experiment = _experiment(hyperparameters, objectives)
-    _append(path, "experiment", data(experiment=experiment))
-    _append(path, "session_start_info", data(session_start_info=start))
-    status = api_pb2.STATUS_FAILURE
+    path = hparams_path(folder)
+    content = plugin_data_pb2.HParamsPluginData
+    append_message(path, "experiment", content(experiment=_experiment(hyperparameters, objectives)))
+    append_start(path, trial_id, _shown(hyperparameters))
+    success: bool | None = False
     try:
         yield
-        status = api_pb2.STATUS_SUCCESS
+        success = True
     except BaseException as error:
         if not isinstance(error, Exception):
-            status = api_pb2.STATUS_UNKNOWN  # interrupted
+            success = None  # interrupted
         raise
     finally:
-        if status != api_pb2.STATUS_UNKNOWN:
-            end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
-            _append(path, "session_end_info", data(session_end_info=end))
+        if success is not None:
+            append_end(path, success=success)
 
 
 def _shown(hyperparameters: keras_tuner.HyperParameters) -> list[tuple[str, Any]]:
@@ -101,7 +99,7 @@ def _experiment(hyperparameters: keras_tuner.HyperParameters, objectives: Sequen
         else:
             info.type = _type(values[0])
             for value in values:
-                _fill(info.domain_discrete.values.add(), value)
+                fill(info.domain_discrete.values.add(), value)
         infos.append(info)
     return api_pb2.Experiment(
         time_created_secs=time.time(), hparam_infos=infos, metric_infos=metrics
@@ -127,16 +125,6 @@ def _type(value: Any) -> int:
     return int(api_pb2.DATA_TYPE_FLOAT64)
 
 
-def _fill(message: Any, value: Any) -> None:
-    """Put a value into a protobuf `Value`."""
-    if isinstance(value, bool):
-        message.bool_value = value
-    elif isinstance(value, str):
-        message.string_value = value
-    else:
-        message.number_value = value
-
-
 def _place(metric: str) -> Any:
     """Return where Keras' callback writes a metric: sub-folder and tag."""
     from tensorboard.plugins.hparams import api_pb2
@@ -144,16 +132,3 @@ def _place(metric: str) -> Any:
     name = metric.removeprefix("val_")
     group = "train" if name == metric else "validation"
     return api_pb2.MetricName(group=group, tag=f"epoch_{name}")
-
-
-def _append(path: Path, tag: str, content: Any) -> None:
-    """Append one message of the plugin to an event file."""
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.plugins.hparams import metadata
-
-    value = Summary.Value(
-        tag=f"_hparams_/{tag}",
-        metadata=metadata.create_summary_metadata(content),
-        tensor=metadata.NULL_TENSOR,
-    )
-    append_values(path, [value])

@@ -264,6 +264,8 @@ def _fatal() -> Iterator[None]:
 class _RungReached(Exception):  # noqa: N818 - no error: it ends a training that is to go on later
     """The epochs of a rung are trained, and the state is saved."""
 
+    run_status = "paused"  # for the notes of the run's sessions
+
 
 class _Watch(keras.callbacks.Callback):
     """Ends a training that has diverged, and one whose rung is reached.

@@ -23,7 +23,7 @@ from nadam_suite.tuner.search_record import (
     TrialRecord,
 )
 
-__all__ = ["read_search"]
+__all__ = ["is_search", "read_search"]
 
 _RUNG = "tuner/"  # hyperparameters that Hyperband sets, and nobody searches for
 _ERROR = r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)(?:: .*)?$"
@@ -85,6 +85,11 @@ def read_search(folder: str | os.PathLike[str]) -> SearchRecord:
     order = {name: number for number, name in enumerate(known)}
     trials.sort(key=lambda trial: (order.get(trial.id, len(order)), trial.id))
     return SearchRecord(path, objective, direction, dimensions, tuple(trials), tuple(notes))
+
+
+def is_search(path: Path) -> bool:
+    """Return whether a folder is that of a search."""
+    return (path / STATE).is_file() or any(path.glob(f"trial_*/{TRIAL}"))
 
 
 def _check(path: Path, files: Sequence[Path]) -> None:

@@ -154,7 +154,6 @@ CLIP = st.one_of(
     *(POSITIVE.map(lambda v, k=k: {k: v}) for k in ("clipnorm", "clipvalue", "global_clipnorm")),
 )
 
-
 MODE = st.just({}) | st.fixed_dictionaries(
     {
         "weight_decay_mode": st.sampled_from(["independent", "corrected"]),
@@ -219,8 +218,9 @@ def optimizer_tables(
             "parameter_rules": st.lists(RULE, max_size=3),
             "schedule_step": st.sampled_from(["batch", "update"]),
             "slot_dtype": st.sampled_from([None, "float32", "bfloat16", "float16"]),
+            "lazy_embeddings": st.booleans(),
         },
-    )
+    ).filter(lambda t: not (t.get("lazy_embeddings") and t.get("gradient_accumulation_steps")))
     tables = st.tuples(others, CLIP, MODE, averaging(average))
     return tables.map(lambda parts: parts[0] | parts[1] | parts[2] | parts[3])
 
@@ -341,6 +341,7 @@ TRAIN_TABLES = st.fixed_dictionaries(
         "distribution": DISTRIBUTION,
         "output": st.none() | TEXT,
         "checkpoint_every": st.none() | st.integers(1, 99),
+        "logging": st.none() | st.builds(dict, norms=st.booleans(), norms_every=st.integers(1, 9)),
         "tuner": st.none() | SEARCH,
     },
 )

@@ -74,6 +74,13 @@ OPTIMIZERS = [
     ({"parameter_rules": [{"max_ndim": -1}]}, "parameter_rules.0.max_ndim", "-1", "Raise"),
     ({"schedule_step": "epoch"}, "schedule_step", "'epoch'", "Choose"),
     ({"slot_dtype": "int8"}, "slot_dtype", "'int8'", "Choose"),
+    ({"lazy_embeddings": 1}, "lazy_embeddings", "1", "quotes"),
+    (
+        {"lazy_embeddings": True, "gradient_accumulation_steps": 2},
+        "lazy_embeddings",
+        "True",
+        "Remove one of them",
+    ),
     ({"schema_version": 3}, "schema_version", "3", "pip install --upgrade nadam-suite"),
     ({"schema_version": "2"}, "schema_version", "'2'", "Leave"),
     ({"preset": "vti"}, "preset", "'vti'", "'vit'"),

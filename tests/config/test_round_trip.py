@@ -26,6 +26,10 @@ from tests.config.strategies import (
 pytestmark = pytest.mark.once
 
 
+# Tables that a training may have or not.
+TABLES = ("logging", "loss_scale", "schedule", "tuner")
+
+
 def bits(number):
     """The bits of a float."""
     return struct.pack("<d", number)
@@ -89,7 +93,7 @@ def test_what_was_typed_is_in_the_config(table):
     typed = copy.deepcopy(table)
     found = TrainConfig.from_dict(table).to_dict()
     assert table == typed
-    inner = {"optimizer", "schedule", "callbacks", "distribution", "loss_scale", "tuner"}
+    inner = {"optimizer", "callbacks", "distribution", *TABLES}
     for key in table.keys() - inner:
         assert found[key] == typed[key]
     tables = {"weight_decay", "beta_1", "averaging"}
@@ -97,7 +101,7 @@ def test_what_was_typed_is_in_the_config(table):
         assert found["optimizer"][key] == typed["optimizer"][key]
     for key in tables & typed["optimizer"].keys():
         assert_holds(found["optimizer"][key], typed["optimizer"][key])
-    for key in ("schedule", "loss_scale", "tuner"):
+    for key in TABLES:
         assert_holds(found[key], typed.get(key))
     for key, value in typed.get("distribution", {}).items():
         assert found["distribution"][key] == value
@@ -137,7 +141,7 @@ def test_a_fingerprint_is_the_same_in_another_process():
         "print(fingerprint(NadamConfig.preset('finetune', name='é')))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stdout.split()[-1] == fingerprint(NadamConfig.preset("finetune", name="é"))
 
