@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from rich.text import Text
 
 from nadam_suite.cli.backend import find_modules, load_backend
 from nadam_suite.cli.outputs import checked_output, write_output
+from nadam_suite.cli.printing import print_json
 
 if TYPE_CHECKING:
     from nadam_suite.experiment.average_sweep import Sweep
@@ -86,7 +85,7 @@ def average(
             watch=lambda _: bar.advance(task),
         )
     if as_json:
-        sys.stdout.write(json.dumps(sweep.to_dict(), indent=2, allow_nan=False) + "\n")
+        print_json(sweep.to_dict())
     else:
         _show(console, sweep)
     if output is not None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nadam_suite.cli import completion
 from nadam_suite.cli.guard import guarded
 from nadam_suite.cli.options import AsJson, Backend, Debug, Force
 
@@ -28,7 +29,11 @@ is that of the reconstruction; where it is large, more snapshots (count = 64) ma
 def average(
     run: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="Folder of a run that kept snapshots of averages."),
+        typer.Argument(
+            metavar="RUN",
+            help="Folder of a run that kept snapshots of averages.",
+            autocompletion=completion.runs,
+        ),
     ],
     sigma: Annotated[
         str,
@@ -43,7 +48,13 @@ def average(
         typer.Option("--monitor", metavar="NAME", help="Metric of the validation, for the best."),
     ] = "loss",
     mode: Annotated[
-        str, typer.Option("--mode", metavar="auto|min|max", help="Whether it should fall or rise.")
+        str,
+        typer.Option(
+            "--mode",
+            metavar="auto|min|max",
+            help="Whether it should fall or rise.",
+            autocompletion=completion.modes,
+        ),
     ] = "auto",
     step: Annotated[
         int | None,

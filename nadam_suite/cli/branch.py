@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nadam_suite.cli.sources import train_config_of
+from nadam_suite.cli.sources import is_override, train_config_of
 from nadam_suite.config import TrainConfig, load_config
 from nadam_suite.config.overrides import parse_value
 from nadam_suite.errors import ConfigError, RunFolderError
@@ -40,7 +40,7 @@ def branch_of(
         RunFolderError: There is no run at the checkpoint.
         ConfigError: The name is unknown, or the config has faults.
     """
-    if source is not None and _is_override(source):
+    if source is not None and is_override(source):
         overrides, source = [source, *overrides], None
     wanted: dict[str, Any] = {}
     own: list[str] = []
@@ -64,7 +64,3 @@ def branch_of(
             f"{path.name}. Check the path."
         )
     return load_config(path, own, kind=TrainConfig), wanted
-
-
-def _is_override(text: str) -> bool:
-    return text.startswith("~") or ("=" in text and not Path(text).exists())

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from nadam_suite.cli.sources import config_of
-from nadam_suite.config import Config, TrainConfig, list_presets, load_config, save_config
-from nadam_suite.errors import ConfigError, DataFileError, NadamSuiteError
+from nadam_suite.cli.printing import print_json
+from nadam_suite.cli.sources import config_of, is_override, is_recipe
+from nadam_suite.cli.status import REFUSED
+from nadam_suite.config import Config, TrainConfig, list_presets, save_config
+from nadam_suite.errors import ArgumentError, ConfigError, DataFileError, NadamSuiteError
 from nadam_suite.experiment import find_part, list_recipes, recipe_path
 
 __all__ = ["copy", "list_all", "show", "validate"]
 
 
-def list_all() -> None:
-    """Print a table of recipes, and one of presets."""
+def list_all(*, as_json: bool = False) -> None:
+    """Print a table of recipes, and one of presets; or both as JSON."""
+    if as_json:
+        recipes = [dataclasses.asdict(row) for row in list_recipes()]
+        presets = [dataclasses.asdict(row) for row in list_presets()]
+        print_json({"recipes": recipes, "presets": presets})
+        return
     console = Console(highlight=False)
     for title, rows in (
         ("Recipes: nadam-suite train NAME", list_recipes()),
@@ -32,35 +43,39 @@ def list_all() -> None:
         console.print(table)
 
 
-def show(source: str, overrides: Sequence[str]) -> None:
-    """Print a complete config as TOML.
+def show(source: str, overrides: Sequence[str], *, as_json: bool = False) -> None:
+    """Print a complete config as TOML, or as JSON.
 
     Args:
         source: Name or file.
         overrides: Changes.
+        as_json: Print JSON, which as a file is the same config.
     """
-    text = _toml(config_of(source, overrides))
-    Console(highlight=False, markup=False).print(text, end="", soft_wrap=True)
+    config = config_of(source, overrides)
+    if as_json:
+        print_json(config.to_dict())
+    else:
+        Console(highlight=False, markup=False).print(_toml(config), end="", soft_wrap=True)
 
 
-def copy(name: str, destination: Path) -> None:
-    """Write the config of a recipe or preset into a new file.
+def copy(source: str, destination: Path, overrides: Sequence[str] = ()) -> None:
+    """Write the config of a recipe, a preset or a file into a new file.
 
-    A recipe's TOML keeps its comments.
+    A recipe's TOML keeps its comments, unless it is changed.
 
     Args:
-        name: Recipe or preset.
+        source: Name or file.
         destination: File that does not exist yet, or a folder for `name.toml`.
+        overrides: Changes.
 
     Raises:
         DataFileError: The file exists, or cannot be written.
     """
     if destination.is_dir():
-        destination = destination / f"{name}.toml"
-    config = config_of(name)
-    recipes = [row.name for row in list_recipes()]
-    if name in recipes and destination.suffix.lower() == ".toml":
-        text = recipe_path(name).read_text("utf-8")
+        destination = destination / f"{Path(source).stem}.toml"
+    config = config_of(source, overrides)
+    if destination.suffix.lower() == ".toml" and is_recipe(source) and not overrides:
+        text = recipe_path(source).read_text("utf-8")
         try:
             with destination.open("x", encoding="utf-8", newline="\n") as file:
                 file.write(text)
@@ -74,31 +89,55 @@ def copy(name: str, destination: Path) -> None:
     Console(highlight=False).print(f"Wrote {destination}", soft_wrap=True)
 
 
-def validate(files: Sequence[str]) -> None:
-    """Check config files, all of them, before complaining about any.
+def validate(sources: Sequence[str], *, as_json: bool = False) -> None:
+    """Check configs, all of them, before complaining about any.
 
     Functions of your own ("module:function") are not imported: checking a file runs nothing.
 
     Args:
-        files: The files.
+        sources: Files or names; changes among them, such as "epochs=3", are made to each.
+        as_json: Print the faults of each as JSON.
 
     Raises:
         ConfigError: At least one has faults.
+        ArgumentError: There are changes alone.
+        typer.Exit: At least one has faults, which JSON has told.
     """
-    console, faults = Console(highlight=False), []
-    for file in files:
-        try:
-            config = load_config(file)
-            if isinstance(config, TrainConfig):
-                _check_parts(config, file)
-        except ConfigError as error:
-            faults += [f"{file}: {fault}" for fault in error.faults]
-        except NadamSuiteError as error:
-            faults.append(str(error))
-        else:
-            console.print(f"{file}: ok ({type(config).__name__})", soft_wrap=True)
-    if faults:
+    overrides = [text for text in sources if is_override(text)]
+    files = [text for text in sources if text not in overrides]
+    if not files:
+        raise ArgumentError(
+            "Argument `FILE` must be a config file, or a name that `ls` shows. Received: "
+            f"{', '.join(map(repr, sources))}, which are changes alone. Write for instance: "
+            f"nadam-suite validate my.toml {shlex.join(overrides)}"
+        )
+    checked = [_checked(file, overrides) for file in files]
+    if as_json:
+        print_json({"files": checked})
+        if not all(row["ok"] for row in checked):
+            raise typer.Exit(REFUSED)
+        return
+    console = Console(highlight=False, markup=False)
+    for row in checked:
+        if row["ok"]:
+            console.print(f"{row['file']}: ok ({row['kind']})", soft_wrap=True)
+    if faults := [fault for row in checked for fault in row["faults"]]:
         raise ConfigError(faults)
+
+
+def _checked(file: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the kind of a config, or its faults, each with the file's name."""
+    kind, faults = None, []
+    try:
+        config = config_of(file, overrides)
+        kind = type(config).__name__
+        if isinstance(config, TrainConfig):
+            _check_parts(config, file)
+    except ConfigError as error:
+        faults = [f"{file}: {fault}" for fault in error.faults]
+    except NadamSuiteError as error:
+        faults = [str(error)]
+    return {"file": file, "ok": not faults, "kind": kind, "faults": faults}
 
 
 def _check_parts(config: TrainConfig, file: str) -> None:

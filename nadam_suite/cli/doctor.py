@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Sequence
 
 import typer
 from rich.console import Console
 
 from nadam_suite.cli.backend import load_backend
+from nadam_suite.cli.printing import print_json
+from nadam_suite.cli.status import FAILED
 
 __all__ = ["doctor"]
-
-_BROKEN = 1
 
 
 def doctor(
@@ -37,11 +37,11 @@ def doctor(
             progress=lambda result: status.update(f"Tried {result.cell.id}"),
         )
     if as_json:
-        sys.stdout.write(to_json(results) + "\n")
+        print_json(json.loads(to_json(results)))
     else:
         console = Console(highlight=False)
         if not console.is_terminal:
             console.width = 160  # a file or pipe has no width of its own
         console.print(render(results))
     if not all(result.as_promised for result in results):
-        raise typer.Exit(_BROKEN)
+        raise typer.Exit(FAILED)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +12,7 @@ from rich.table import Table
 
 from nadam_suite.cli.backend import load_backend
 from nadam_suite.cli.length import Length, load
+from nadam_suite.cli.printing import print_json
 
 if TYPE_CHECKING:
     from nadam_suite.config import NadamConfig, TrainConfig
@@ -48,8 +47,7 @@ def explain(
     name, config = load(source, overrides)
     found = _explained(config, length)
     if as_json:
-        table = {"name": name, **found.to_dict()}
-        sys.stdout.write(json.dumps(table, indent=2, allow_nan=False) + "\n")
+        print_json({"name": name, **found.to_dict()})
         return
     console = Console(highlight=False, markup=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:

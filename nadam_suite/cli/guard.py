@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shlex
 import sys
 import warnings
@@ -14,17 +15,21 @@ from rich.console import Console
 from rich.text import Text
 
 from nadam_suite.cli.interrupt import Interrupt
+from nadam_suite.cli.printing import print_error
+from nadam_suite.cli.status import FAILED, INTERRUPTED, REFUSED, of_error
 from nadam_suite.errors import MissingExtraError, NadamSuiteError
 
 __all__ = ["advice", "guarded", "missing", "say"]
 
-_REFUSED, _INTERRUPTED = 2, 130
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _EXTRAS = {"jax": "nadam_suite[jax]", "torch": "nadam_suite[torch]", "tensorflow": "tensorflow"}
 
 
 @contextlib.contextmanager
 def guarded(*, debug: bool = False, resumable: bool = False) -> Iterator[Interrupt]:
-    """Turn this package's errors into a message on stderr and exit status 2.
+    """Turn this package's errors into a message on stderr and an exit status of `cli/status.py`.
+
+    Where JSON was asked for, the error stands on stdout as well.
 
     Args:
         debug: Let the traceback be shown.
@@ -39,22 +44,47 @@ def guarded(*, debug: bool = False, resumable: bool = False) -> Iterator[Interru
         try:
             with interrupt.watched():
                 yield interrupt
-        except NadamSuiteError as error:
-            if debug:
-                raise
-            say("Error: ", "bold red", str(error))
-            raise typer.Exit(_REFUSED) from None
-        except ModuleNotFoundError as error:
-            extra = _EXTRAS.get((error.name or "").partition(".")[0])
-            if debug or extra is None:
-                raise
-            say("Error: ", "bold red", str(missing(error.name or "")))
-            raise typer.Exit(_REFUSED) from None
         except KeyboardInterrupt:
             if debug:
                 raise
-            say("Interrupted. ", "bold yellow", advice() if resumable else "")
-            raise typer.Exit(_INTERRUPTED) from None
+            raise _ended("Interrupted", advice() if resumable else "", INTERRUPTED) from None
+        except typer.Exit:
+            raise
+        except Exception as error:
+            message, status = _told(error, resumable)
+            if debug or message is None:  # what nobody has foreseen has its traceback
+                print_error(error, str(error), status)
+                raise
+            raise _ended(error, message, status) from None
+
+
+def _told(error: Exception, resumable: bool) -> tuple[str | None, int]:
+    """Return what to say of an error, or None if that is not known, and the exit status."""
+    if isinstance(error, NadamSuiteError):
+        return str(error), of_error(error)
+    if isinstance(error, ModuleNotFoundError):
+        name = (error.name or "").partition(".")[0]
+        return (str(missing(name)), REFUSED) if name in _EXTRAS else (None, FAILED)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return _unwritten(error, resumable), FAILED
+    return None, FAILED
+
+
+def _unwritten(error: OSError, resumable: bool) -> str:
+    """Return what to say of a disk that takes no more."""
+    name = "A file" if error.filename is None else f"File {str(error.filename)!r}"
+    how = f" {advice()}" if resumable else " Give the command again."
+    return f"{name} cannot be written ({error.strerror}). Free space there.{how}"
+
+
+def _ended(error: BaseException | str, message: str, status: int) -> typer.Exit:
+    """Say why the command ends, and return what ends it."""
+    if isinstance(error, str):
+        say(f"{error}. ", "bold yellow", message)
+    else:
+        say("Error: ", "bold red", message)
+    print_error(error, message, status)
+    return typer.Exit(status)
 
 
 def missing(backend: str) -> MissingExtraError:

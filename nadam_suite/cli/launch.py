@@ -19,6 +19,8 @@ from nadam_suite.cli.cluster import (
     without_cluster,
 )
 from nadam_suite.cli.guard import advice, say
+from nadam_suite.cli.printing import asks_for_json
+from nadam_suite.cli.status import REFUSED
 from nadam_suite.cli.worker import command_line
 from nadam_suite.cli.workers import Failure, Workers
 from nadam_suite.errors import ArgumentError, NadamSuiteError
@@ -26,7 +28,6 @@ from nadam_suite.errors import ArgumentError, NadamSuiteError
 __all__ = ["launch"]
 
 _COMMANDS = ("train",)
-_REFUSED = 2
 _NOISE = "[Gloo] Rank"  # JAX' transport tells each process that it has found the others
 _NOTE = """\
 # All hosts need the same package, data and command, and see the run's folder under the
@@ -88,7 +89,17 @@ def _run_here(
         {**own, "PYTHONUNBUFFERED": "1", **cluster_variables(backend, addresses, index), **share}
         for index, share in enumerate(shares)
     ]
-    return Workers(command_line(command), environments, _write).run()
+    write = _write_json if asks_for_json(command) else _write
+    return Workers(command_line(command), environments, write).run()
+
+
+def _write_json(worker: int, is_error: bool, line: str) -> None:
+    """Write the chief's JSON as it is, and what all say on stderr."""
+    if is_error:
+        _write(worker, is_error, line)
+    elif worker == 0 and not line.startswith(_NOISE):
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
 
 def _write(worker: int, is_error: bool, line: str) -> None:
@@ -106,7 +117,7 @@ def _report(failed: Failure, workers: int) -> None:
         what = f"Worker {failed.worker} (process {failed.pid}) was killed by {failed.signal}."
     else:
         what = f"Worker {failed.worker} failed with exit status {failed.returncode}; see above."
-    how = "" if failed.returncode == _REFUSED else f" {advice()}"
+    how = "" if failed.returncode == REFUSED else f" {advice()}"
     say("Error: ", "bold red", f"{what}{others}{how}")
 
 

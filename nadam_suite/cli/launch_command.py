@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from nadam_suite.cli import completion
 from nadam_suite.cli.guard import guarded
 from nadam_suite.cli.options import Debug
 
@@ -27,7 +28,10 @@ def launch(
     command: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="-- train [ARGS]...", help="What each worker runs.", show_default=False
+            metavar="-- train [ARGS]...",
+            help="What each worker runs.",
+            show_default=False,
+            autocompletion=completion.launched,
         ),
     ] = None,
     workers: Annotated[
@@ -35,7 +39,12 @@ def launch(
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option("--backend", metavar="tensorflow|jax", help="Framework to train with."),
+        typer.Option(
+            "--backend",
+            metavar="tensorflow|jax",
+            help="Framework to train with.",
+            autocompletion=completion.backends,
+        ),
     ] = None,
     devices: Annotated[
         int | None,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nadam_suite.cli import completion
+
 __all__ = [
     "AsJson",
     "Backend",
@@ -21,12 +23,20 @@ __all__ = [
 ]
 
 Source = Annotated[
-    str, typer.Argument(metavar="NAME|FILE", help="A name that `ls` shows, or a config file.")
+    str,
+    typer.Argument(
+        metavar="NAME|FILE",
+        help="A name that `ls` shows, or a config file.",
+        autocompletion=completion.configs,
+    ),
 ]
 MaybeSource = Annotated[
     str | None,
     typer.Argument(
-        metavar="NAME|FILE", help="A name that `ls` shows, or a config file.", show_default=False
+        metavar="NAME|FILE",
+        help="A name that `ls` shows, or a config file.",
+        show_default=False,
+        autocompletion=completion.configs,
     ),
 ]
 Overrides = Annotated[
@@ -34,6 +44,7 @@ Overrides = Annotated[
     typer.Argument(
         metavar="[KEY=VALUE]...",
         help="Changes to the config: a.b=1 sets a key, ~a.b gives it its default.",
+        autocompletion=completion.overrides,
     ),
 ]
 Backend = Annotated[
@@ -42,9 +53,12 @@ Backend = Annotated[
         "--backend",
         metavar="tensorflow|jax|torch",
         help="Framework to train with. Default: KERAS_BACKEND, or what Keras is set to.",
+        autocompletion=completion.backends,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Resume = Annotated[
@@ -65,5 +79,6 @@ CooldownFrom = Annotated[
         metavar="CHECKPOINT",
         help="Anneal in a new run from a run's folder, or one of its checkpoints/EPOCH. NAME may "
         "be left out.",
+        autocompletion=completion.checkpoints,
     ),
 ]

@@ -12,6 +12,7 @@ from rich.text import Text
 from nadam_suite.cli.backend import load_backend
 from nadam_suite.cli.length import Length, load
 from nadam_suite.cli.outputs import checked_output, write_output
+from nadam_suite.cli.printing import print_json
 
 if TYPE_CHECKING:
     from nadam_suite.experiment.course import Course
@@ -31,6 +32,7 @@ def plot(
     output: Path | None = None,
     table: Path | None = None,
     in_terminal: bool = False,
+    as_json: bool = False,
     force: bool = False,
     backend: str | None = None,
 ) -> None:
@@ -44,6 +46,7 @@ def plot(
             asked for.
         table: CSV file to write, one row per update.
         in_terminal: Draw with characters.
+        as_json: Print the values as JSON, and everything else to stderr.
         force: Replace files that exist.
         backend: Framework, or None for the one that Keras is set to.
 
@@ -57,7 +60,7 @@ def plot(
 
     name, config = load(source, overrides)
     picture = f"{name}-schedule.png"
-    if output is None and table is None and not in_terminal:
+    if output is None and table is None and not (in_terminal or as_json):
         output = Path()
     if output is not None:
         output = checked_output("--output", output, picture, force=force)
@@ -65,7 +68,9 @@ def plot(
         table = checked_output("--csv", table, f"{name}-schedule.csv", force=force)
     seen = preview(config, **length.options())
     used = course(seen.optimizer(), seen.plan, largest=_ENOUGH if table is None else LARGEST)
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, stderr=as_json)
+    if as_json:
+        print_json({"name": name, **used.to_dict(), "notes": list(seen.notes)})
     for note in seen.notes:
         console.print(f"Note: {note}", soft_wrap=True)
     if in_terminal:

@@ -17,10 +17,10 @@ from nadam_suite.config import (
     load_config,
     read_table,
 )
-from nadam_suite.errors import ConfigError
+from nadam_suite.errors import ConfigError, DataFileError
 from nadam_suite.experiment.recipes import list_recipes, recipe_path
 
-__all__ = ["config_of", "train_config_of"]
+__all__ = ["config_of", "is_override", "is_recipe", "train_config_of"]
 
 
 def config_of(source: str, overrides: Sequence[str] = ()) -> Config:
@@ -34,6 +34,7 @@ def config_of(source: str, overrides: Sequence[str] = ()) -> Config:
         ConfigError: The name is unknown, or the config has faults.
         DataFileError: The file cannot be read.
     """
+    _refuse_folder(source)
     if _is_file(source):
         return load_config(source, overrides)
     if source in _recipes():
@@ -45,6 +46,7 @@ def config_of(source: str, overrides: Sequence[str] = ()) -> Config:
 
 def train_config_of(source: str, overrides: Sequence[str] = ()) -> TrainConfig:
     """Return the config of a training; see `config_of`."""
+    _refuse_folder(source)
     if _is_file(source):
         return load_config(source, overrides, kind=TrainConfig)
     if source in _recipes():
@@ -58,9 +60,36 @@ def train_config_of(source: str, overrides: Sequence[str] = ()) -> TrainConfig:
     raise _unknown(source, _recipes())
 
 
+def is_override(text: str) -> bool:
+    """Return whether a word of the command line is a change, where it could be a source too."""
+    return text.startswith("~") or ("=" in text and not Path(text).exists())
+
+
+def is_recipe(source: str) -> bool:
+    """Return whether a source is the name of a recipe, and no file of that name."""
+    return source in _recipes() and not _is_file(source)
+
+
 def _recipe(name: str, overrides: Sequence[str]) -> TrainConfig:
     table: dict[str, Any] = apply_overrides(read_table(recipe_path(name)), overrides)
     return TrainConfig.from_dict(table, source=name)
+
+
+def _refuse_folder(source: str) -> None:
+    """Refuse a folder; of a run, its config can be used.
+
+    Raises:
+        DataFileError: It is one, and has not the name of a recipe or preset.
+    """
+    path = Path(source)
+    if not path.is_dir() or source in (*_recipes(), *_presets()):
+        return
+    config = path / "config.toml"
+    remedy = f"Did you mean {str(config)!r}?" if config.is_file() else "Name a file in it."
+    raise DataFileError(
+        f"`NAME` must be a name that `nadam-suite ls` shows, or a .toml or .json file. Received: "
+        f"NAME={source!r}, which is a folder. {remedy}"
+    )
 
 
 def _is_file(source: str) -> bool:

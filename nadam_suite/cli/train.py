@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from nadam_suite.cli.backend import find_modules, load_backend, open_devices_of
 from nadam_suite.cli.interrupt import Interrupt
+from nadam_suite.cli.printing import print_json
 from nadam_suite.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def train(
     resume: bool = False,
     extend: str | None = None,
     cooldown_from: Path | None = None,
+    as_json: bool = False,
     backend: str | None = None,
 ) -> None:
     """Train, and show the final figures.
@@ -42,6 +44,7 @@ def train(
         resume: Go on with the run in it.
         extend: How much longer it is to be.
         cooldown_from: A run's folder or checkpoint, to anneal from in a new run.
+        as_json: Print the result as JSON, and the progress to stderr.
         backend: Framework, or None for the one that Keras is set to.
     """
     _check(source, extend, cooldown_from)
@@ -54,7 +57,8 @@ def train(
     config, start = _prepared(source, overrides, output, extend, cooldown_from)
     open_devices_of(config)
     # Of several workers the chief speaks for all.
-    console = Console(highlight=False, quiet=get_backend().process()[0] != 0)
+    is_chief = get_backend().process()[0] == 0
+    console = Console(highlight=False, quiet=not is_chief, stderr=as_json)
     progress = Progress(console, interrupt.check)
     try:
         result = start(
@@ -64,7 +68,27 @@ def train(
         )
     finally:
         progress.close()
-    _show(console, result)
+    if not as_json:
+        _show(console, result)
+    elif is_chief:
+        print_json(_table(result, config.name))
+
+
+def _table(result: RunResult, name: str) -> dict[str, Any]:
+    """Return what a script may want to know of a run, as plain data."""
+    import keras
+
+    return {
+        "name": name,
+        "folder": str(result.folder),
+        "backend": keras.backend.backend(),
+        "epochs": result.epochs,
+        "resumed_from": result.resumed_from,
+        "already_finished": result.already_finished,
+        "seconds": result.seconds,
+        "average": result.average,
+        "metrics": {split: dict(values) for split, values in result.metrics.items()},
+    }
 
 
 def _check(source: str | None, extend: str | None, cooldown_from: Path | None) -> None:

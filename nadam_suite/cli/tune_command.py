@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nadam_suite.cli import completion
 from nadam_suite.cli.guard import guarded
 from nadam_suite.cli.options import Backend, Debug, Overrides, Source
 
@@ -38,12 +39,20 @@ def tune(
     kind: Annotated[
         str | None,
         typer.Option(
-            "--tuner", metavar="KIND", help="quasi_random, random, bayesian, grid or hyperband."
+            "--tuner",
+            metavar="KIND",
+            help="quasi_random, random, bayesian, grid or hyperband.",
+            autocompletion=completion.tuners,
         ),
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option("--preset", metavar="SPACE", help="algoperf, wide or finetune."),
+        typer.Option(
+            "--preset",
+            metavar="SPACE",
+            help="algoperf, wide or finetune.",
+            autocompletion=completion.spaces,
+        ),
     ] = None,
     objective: Annotated[
         str | None,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nadam_suite.cli.cluster import device_variables, free_addresses, parse_hosts, without_cluster
 from nadam_suite.cli.guard import advice, say
+from nadam_suite.cli.status import REFUSED
 from nadam_suite.cli.worker import command_line
 from nadam_suite.cli.workers import Failure, Workers
 from nadam_suite.errors import ArgumentError, NadamSuiteError
@@ -19,7 +20,6 @@ __all__ = ["exports", "report_failure", "role", "run_here", "trial_of"]
 
 _ADDRESS, _PORT, _ID = "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID"
 _CHIEF, _WORKER = "chief", "worker"
-_REFUSED = 2
 _NOTE = """\
 # All hosts need the same package, data and command, and see the search's folder under the
 # same path. The chief trains nothing: give its host a worker too.
@@ -101,7 +101,7 @@ def report_failure(failed: Failure, workers: int, folder: Path) -> None:
         what = f"{who} failed with exit status {failed.returncode}; see above"
     trial = trial_of(folder, failed.worker) if failed.worker < workers else None
     where = "" if trial is None else f" It was at trial {trial}, in {folder / f'trial_{trial}'}."
-    how = "" if failed.returncode == _REFUSED else f" {advice()}"
+    how = "" if failed.returncode == REFUSED else f" {advice()}"
     say("Error: ", "bold red", f"{what}.{where} The others were ended.{how}")
 
 

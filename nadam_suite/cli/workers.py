@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
+from nadam_suite.cli.status import killed
+
 __all__ = ["Failure", "Workers"]
 
 _HOLD = 1.0  # seconds that lines of stderr wait: a peer's failure often causes one's own
@@ -46,7 +48,7 @@ class Failure:
     @property
     def status(self) -> int:
         """Exit status of the whole, as a shell counts signals."""
-        return self.returncode if self.returncode > 0 else 128 - self.returncode
+        return self.returncode if self.returncode > 0 else killed(-self.returncode)
 
     @property
     def signal(self) -> str | None:

@@ -108,6 +108,18 @@ def test_the_best_is_written(capsys):
     assert "--write='best.keras'" in outcome.errors
 
 
+def test_the_best_by_the_other_way_and_a_picture_elsewhere(capsys):
+    """The mode says which way is best; the picture has the name that it is given."""
+    arguments = ("--sigma", ".05:.2:3", "--mode", "max", "--output", "own.png", "--json")
+    outcome = run(capsys, "average", "digits", *arguments)
+    assert outcome.status == 0, outcome.errors
+    table = json.loads(outcome.output)
+    losses = [row["metrics"]["loss"] for row in table["rows"]]
+    assert table["best"] == losses.index(max(losses))
+    assert Path("own.png").read_bytes()[1:4] == b"PNG"
+    assert "Wrote own.png" in outcome.errors
+
+
 REFUSED = {
     "no run": (["missing"], ["RUN='missing'", "Check the path"]),
     "no widths": (["digits", "--sigma", "wide"], ["`sigma`", "'wide'", "Correct it"]),

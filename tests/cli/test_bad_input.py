@@ -1,4 +1,4 @@
-"""Whatever is wrong with the input, the command says what and what to do, and writes nothing."""
+"""What is wrong with the machine or with a run, beside the rows of tests/cli/test_faults.py."""
 
 from __future__ import annotations
 
@@ -11,128 +11,18 @@ from pathlib import Path
 import keras
 import pytest
 
+from tests.cli.faults import files
 from tests.cli.running import SMALL, run
 from tests.processes import installed
 
-GOOD = 'model = "digits"\ndata = "digits"\n'
-NEWER = GOOD + "schema_version = 99\n"
 OTHER = {"tensorflow": "jax", "jax": "torch", "torch": "tensorflow"}[keras.backend.backend()]
-
-# Arguments, with files named by what they hold; then what the message must say.
-CASES = {
-    "recipe misspelt": (["train", "digts"], ["NAME", "'digts'", "Did you mean 'digits'?"]),
-    "recipe unknown": (["train", "imagenet"], ["NAME", "'imagenet'", "nadam-suite ls"]),
-    "preset trained": (["train", "algoperf-v05"], ["'algoperf-v05'", "optimizer.preset="]),
-    "file missing": (["train", "missing.toml"], ["missing.toml", "Did you mean 'misspelt.toml'?"]),
-    "file of another kind": (["train", "./notes.txt"], ["notes.txt", ".toml"]),
-    "file not UTF-8": (["train", "latin.toml"], ["latin.toml", "UTF-8"]),
-    "TOML broken": (["train", "broken.toml"], ["broken.toml", "TOML", "line 2", "Correct it"]),
-    "JSON broken": (["train", "broken.json"], ["broken.json", "JSON", "line 1", "Correct it"]),
-    "JSON no table": (["validate", "list.json"], ["list.json", "table", "braces"]),
-    "key misspelt": (["train", "misspelt.toml"], ["epoch", "Did you mean", "epochs"]),
-    "nested key misspelt": (
-        ["train", "digits", "optimizer.learning_rte=1"],
-        ["optimizer.learning_rte", "Did you mean", "learning_rate"],
-    ),
-    "schema newer": (["train", "newer.toml"], ["schema_version", "99", "pip install --upgrade"]),
-    "model missing": (["train", "optimizer.toml"], ["model", "data", "optimizer.toml"]),
-    "override without a value": (["train", "digits", "epochs"], ["'epochs'", "key=value"]),
-    "override of nothing": (
-        ["train", "digits", "~optimizer.betas"],
-        ["optimizer.betas", "not set", "Keys there"],
-    ),
-    "override of a value": (["train", "digits", "epochs.x=1"], ["epochs", "no table"]),
-    "no epochs": (["train", "digits", "epochs=0"], ["epochs", ">= 1", "epochs=0", "Raise it"]),
-    "half an epoch": (["train", "digits", "epochs=1.5"], ["epochs", "an integer", "1.5"]),
-    "no batch": (["train", "digits", "batch_size=0"], ["batch_size", ">= 1", "batch_size=0"]),
-    "rate negative": (
-        ["train", "digits", "optimizer.learning_rate=-1"],
-        ["optimizer.learning_rate", ">= 0", "-1"],
-    ),
-    "rate as text": (
-        ["train", "digits", "optimizer.learning_rate=fast"],
-        ["optimizer.learning_rate", "number", "'fast'"],
-    ),
-    "beta of one": (["train", "digits", "optimizer.beta_1=1"], ["optimizer.beta_1", "< 1"]),
-    "seed negative": (["train", "digits", "seed=-3"], ["seed", ">= 0", "-3"]),
-    "precision unknown": (
-        ["train", "digits", "precision=float8"],
-        ["precision", "mixed_bfloat16", "float8"],
-    ),
-    "two faults": (["train", "digits", "epochs=0", "seed=-1"], ["2 faults", "epochs", "seed"]),
-    "callback unknown": (
-        ["train", "digits", 'callbacks=[{kind="stop"}]'],
-        ["callbacks.0", "early_stopping", "'stop'"],
-    ),
-    "warm-up too long": (["train", "digits", "schedule.warmup=200%"], ["schedule.warmup", "200%"]),
-    "model unknown": (["train", "digits", "model=digit"], ["`model`", "'digit'", "Did you mean"]),
-    "data unknown": (["train", "digits", "data=cifar"], ["`data`", "'cifar'", "module:function"]),
-    "module missing": (
-        ["train", "digits", "model=no_such_module:build"],
-        ["`model`", "no_such_module:build", "Start the command in the folder"],
-    ),
-    "function missing": (
-        ["train", "digits", "model=json:load_al"],
-        ["`model`", "'json:load_al'", "Did you mean"],
-    ),
-    "function of another kind": (
-        ["train", "digits", "model=platform:node"],
-        ["`model`", "platform:node", "Task"],
-    ),
-    "option unknown": (
-        ["train", "digits", "model_options.widht=8"],
-        ["`model_options`", "widht", "Did you mean 'width'?"],
-    ),
-    "option refused": (
-        ["train", "text_lm", "model_options.width=10"],
-        ["`width`", "multiple of heads=4", "width=10", "Choose"],
-    ),
-    "folder exists": (
-        ["train", "digits", "--output", "taken"],
-        ["output='taken'", "must not exist", "--resume", "--output"],
-    ),
-    "folder of no run": (
-        ["train", "digits", "--output", "taken", "--resume"],
-        ["output='taken'", "config.toml", "Check the path"],
-    ),
-    "folder below a file": (
-        ["train", "digits", "--output", "notes.txt/run"],
-        ["notes.txt", "no folder", "Choose another one"],
-    ),
-    "backend unknown": (
-        ["train", "digits", "--backend", "tensorflw"],
-        ["--backend", "'tensorflw'", "Did you mean 'tensorflow'?"],
-    ),
-    "backend fixed": (["train", "digits", "--backend", OTHER], ["--backend", OTHER, "new process"]),
-    "doctor's row unknown": (["doctor", "K999"], ["K999"]),
-    "show unknown": (["show", "kers"], ["NAME", "'kers'", "Did you mean 'keras'?"]),
-    "cp over a file": (["cp", "digits", "good.toml"], ["good.toml", "Choose another name"]),
-    "cp without a folder": (["cp", "digits", "no/such/a.toml"], ["no/such/a.toml", "Choose"]),
-    "cp to another kind": (["cp", "digits", "my.yaml"], ["my.yaml", ".toml"]),
-    "validate several": (
-        ["validate", "good.toml", "newer.toml", "misspelt.toml"],
-        ["newer.toml", "schema_version", "misspelt.toml", "epochs"],
-    ),
-    "validate options": (["validate", "options.toml"], ["options.toml", "widht", "'width'"]),
-}
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder with the files that the cases name."""
+    """A working folder with files of every kind."""
     monkeypatch.chdir(tmp_path)
-    Path("good.toml").write_text(GOOD)
-    Path("newer.toml").write_text(NEWER)
-    Path("misspelt.toml").write_text(GOOD + "epoch = 3\n")
-    Path("options.toml").write_text(GOOD + "[model_options]\nwidht = 8\n")
-    Path("optimizer.toml").write_text("learning_rate = 0.1\n")
-    Path("broken.toml").write_text('model = "digits"\ndata = \n')
-    Path("broken.json").write_text('{"model": "digits",, }')
-    Path("list.json").write_text("[1, 2]")
-    Path("latin.toml").write_bytes(b'name = "\xe9"\n')
-    Path("notes.txt").write_text("notes")
-    Path("taken").mkdir()
-    Path("taken/mine.txt").write_text("mine")
+    files()
     return tmp_path
 
 
@@ -140,20 +30,26 @@ def _tree(folder):
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_refused_with_a_message(folder, capsys, case):
-    """Status 2, one screen that names argument, value and remedy, no traceback, nothing written."""
-    arguments, expected = CASES[case]
-    if OTHER in arguments and not installed(OTHER):
+def test_another_backend_than_the_one_that_runs(folder, capsys):
+    """Keras fixes its backend when it is imported, which the message says."""
+    if not installed(OTHER):
         pytest.skip(f"{OTHER} is not installed")
-    before = _tree(folder)
-    outcome = run(capsys, *arguments)
+    outcome = run(capsys, "train", "digits", "--backend", OTHER)
     assert outcome.status == 2
-    assert "Traceback" not in outcome.errors
-    for text in expected:
+    for text in ("--backend", OTHER, "new process"):
         assert text in outcome.errors
-    assert len(outcome.errors.splitlines()) <= 24
-    assert _tree(folder) == before
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "arguments",
+    [("plot", "vit"), ("explain", "vit"), ("average", "run"), ("tune", "digits"), ("doctor",)],
+)
+def test_every_backend_is_checked(folder, capsys, arguments):
+    """Before anything else, at whatever command."""
+    outcome = run(capsys, *arguments, "--backend", "tensorflw")
+    assert outcome.status == 2
+    assert "--backend='tensorflw'. Did you mean 'tensorflow'?" in outcome.errors
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

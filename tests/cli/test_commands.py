@@ -115,6 +115,38 @@ def test_cp_of_a_preset(tmp_path, capsys):
     assert load_config(tmp_path / "vit.toml") == NadamConfig.preset("vit")
 
 
+@pytest.mark.once
+def test_cp_applies_overrides(tmp_path, capsys):
+    """A copy may be changed on the way, and be one of a file; then it is complete."""
+    first, second = tmp_path / "short.toml", tmp_path / "again.json"
+    assert run(capsys, "cp", "digits", first, "epochs=3", "~schedule.warmup").status == 0
+    expected = load_config(recipe_path("digits"), ["epochs=3", "~schedule.warmup"])
+    assert load_config(first) == expected
+    assert run(capsys, "cp", first, second, "seed=5").status == 0
+    assert load_config(second) == expected.replace(seed=5)
+
+
+@pytest.mark.once
+def test_cp_into_a_folder(tmp_path, capsys):
+    """The copy has the name of the recipe, or of the file."""
+    assert run(capsys, "cp", "digits", tmp_path).status == 0
+    (tmp_path / "other").mkdir()
+    assert run(capsys, "cp", tmp_path / "digits.toml", tmp_path / "other", "epochs=2").status == 0
+    assert load_config(tmp_path / "other" / "digits.toml").epochs == 2
+
+
+@pytest.mark.once
+def test_validate_applies_overrides_to_each(tmp_path, capsys):
+    """Files, names and changes may stand in any order."""
+    path = tmp_path / "good.toml"
+    path.write_text(recipe_path("digits").read_text())
+    outcome = run(capsys, "validate", "seed=4", path, "text_lm", "~epochs")
+    assert outcome.output.count(": ok (TrainConfig)") == 2
+    outcome = run(capsys, "validate", path, "text_lm", "epochs=0", "keras")
+    assert outcome.status == 2
+    assert outcome.errors.count("epochs=0") == 3
+
+
 def test_validate_names_good_files(tmp_path, capsys):
     """Files without faults are said to be fine, with their kind."""
     path = tmp_path / "good.toml"

@@ -280,6 +280,13 @@ def test_a_terminal_without_unicode(monkeypatch):
     assert b"digits/conv_1/kernel" in raw.getvalue()
 
 
+def test_a_preset_over_epochs(capsys):
+    """Examples, batch size and epochs are the length where the config has none."""
+    lengths = ("--examples", "100", "--batch-size", "10", "--epochs", "3", "--json")
+    plan = json.loads(run(capsys, "explain", "vit", *lengths).output)["plan"]
+    assert (plan["epochs"], plan["total_steps"]) == (3, 30)
+
+
 REFUSED = {
     "unknown": (["digts"], ["NAME", "'digts'", "Did you mean 'digits'?"]),
     "fault": (["digits", "epochs=0"], ["epochs", ">= 1"]),

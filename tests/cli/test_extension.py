@@ -18,7 +18,7 @@ from nadam_suite.experiment import run_training
 from tests.cli.running import run
 from tests.experiment.comparing import assert_same
 from tests.experiment.small_runs import OWN, contents
-from tests.processes import COMMAND, environment
+from tests.processes import COMMAND, LIMIT, environment
 
 pytestmark = pytest.mark.once
 
@@ -155,12 +155,12 @@ def test_an_interrupted_extension_goes_on_by_its_advice(folder, capsys):
     """Ctrl-C, then the command that the message names, ends like a longer run."""
     words = ("train", "own.toml", "--resume", "--extend", "2ep")
     process = subprocess.Popen(**_command(*words, PAUSE="0.3"))
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + LIMIT
     while not (folder / "runs/own/before-extension-1").exists() and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, errors
     advice = errors.splitlines()[-1].split()[1:]
     assert advice == ["train", "own.toml", "--extend", "2ep", "--resume"]
@@ -182,7 +182,7 @@ def test_several_workers_extend_and_branch(folder):
         command = _command("launch", "-n", "2", "--", "train", *words, **variables)
         for name in ("TF_NUM_INTEROP_THREADS", "TF_CONFIG", "XLA_FLAGS"):
             command["env"].pop(name, None)  # both wait in these threads for the other workers
-        done = subprocess.run(**command, check=False, timeout=240)
+        done = subprocess.run(**command, check=False, timeout=LIMIT)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
