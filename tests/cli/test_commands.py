@@ -30,7 +30,9 @@ def test_train_leaves_a_folder(tmp_path, capsys, monkeypatch):
         "environment.json",
         "history.csv",
         "model.keras",
+        "norms.csv",
         "result.json",
+        "sessions.json",
         "state",
         "tensorboard",
     }
