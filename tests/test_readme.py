@@ -1,4 +1,7 @@
-"""The README's examples run as printed, and its test command is the one that decides."""
+"""The README begins with what counts, and its test command is the one that decides.
+
+Its Python examples, like those of docs/, are run by tests/docs/test_pages.py.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,12 @@ import subprocess
 
 import pytest
 
-from tests.processes import BACKENDS, ROOT, installed, run_python
+from tests.docs.pages import page
+from tests.processes import ROOT, run_python
 
 pytestmark = pytest.mark.once
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    """The code blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+PAGE = page("README.md")
+README = PAGE.text
 
 
 def command(marker: str) -> str:
@@ -23,17 +23,6 @@ def command(marker: str) -> str:
     found = re.search(rf"<!-- {marker} -->\n```bash\n(.*)\n```", README)
     assert found, f"README.md has no command after <!-- {marker} -->"
     return found.group(1)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_python_examples_run_in_order(backend, tmp_path):
-    """All python blocks, one after the other in one namespace, run on each backend."""
-    if not installed(backend):
-        pytest.skip(f"{backend} is not installed: pip install '.[{backend}]'")
-    found = blocks("python")
-    assert len(found) >= 2
-    code = "\n".join(found).replace("from __future__ import annotations\n", "")
-    run_python(code, backend=backend, cwd=tmp_path)  # where the examples may write files
 
 
 def test_both_commands_stand_on_the_first_screen():
@@ -45,6 +34,21 @@ def test_both_commands_stand_on_the_first_screen():
         assert line.startswith("python3 -m venv .venv && ")
     assert "nadam-suite train digits" in command("train-command")
     assert command("test-command").endswith(".venv/bin/python -m tests")
+
+
+def test_it_begins_with_sentences_commands_picture_and_table():
+    """Three sentences, two commands, one picture, the table of what differs; then the rest."""
+    sentences = README.split("\n\n")[1]
+    assert len(re.findall(r"\.(?:\n|$)", sentences)) == 3
+    wanted = (
+        "<!-- train-command -->",
+        "<!-- test-command -->",
+        "](docs/averages.svg)",
+        "| promise |",
+    )
+    places = [README.index(text) for text in wanted]
+    assert places == sorted(places)
+    assert re.findall(r"^## (.*)$", README, re.M)[0].startswith("What differs")
 
 
 def test_ci_runs_the_readmes_command():
@@ -62,7 +66,7 @@ def test_ci_runs_the_readmes_command():
 
 def test_every_shell_line_names_an_existing_command():
     """Each `nadam-suite` line in the README names a command that the program has."""
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    lines = [line for block in PAGE.blocks("bash") for line in block.code.splitlines()]
     names = {m.group(1) for line in lines for m in re.finditer(r"nadam-suite ([a-z]+)", line)}
     assert "train" in names
     code = (

@@ -34,6 +34,13 @@ class Rule:
     Args:
         start: Number of updates before the first that can count.
         update_every: Number of updates from one time to the next.
+
+    Example:
+
+    >>> from nadam_suite.averaging import EMA
+    >>> rule = EMA(start=100, update_every=10).rules()[""]
+    >>> rule.times(100), rule.times(110), rule.times(1000)
+    (0, 1, 90)
     """
 
     start: int = 0
@@ -91,6 +98,14 @@ class Average:
 
     A subclass keeps each argument of its constructor in an attribute of that name, in its normal
     form, and names in `durations` those that may be written as durations.
+
+    Example:
+
+    >>> from nadam_suite.averaging import EMA, SWA, Average
+    >>> [isinstance(average, Average) for average in (EMA(0.9), SWA())]
+    [True, True]
+    >>> SWA().is_resolved, EMA(0.9).is_resolved  # "75%" and "1ep" need a plan
+    (False, True)
     """
 
     durations: tuple[str, ...] = ()

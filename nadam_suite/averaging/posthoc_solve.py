@@ -109,6 +109,9 @@ def profile_error(
         target_time: See `solve`.
         target_gamma: See `solve`.
 
+    Raises:
+        ArgumentError: There are no averages, or the arrays do not fit.
+
     Example:
 
     >>> from nadam_suite.averaging.power import exponent

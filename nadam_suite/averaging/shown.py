@@ -46,6 +46,9 @@ def keepers(model: keras.Model) -> list[Any]:
 def average_names(model: keras.Model) -> tuple[str, ...]:
     """Return the names of all running averages of a model's optimizer, () without any.
 
+    Args:
+        model: A compiled model.
+
     Example:
 
     >>> import keras
@@ -61,7 +64,13 @@ def average_names(model: keras.Model) -> tuple[str, ...]:
 
 
 def shown(model: keras.Model) -> str | None:
-    """Return the name of the average that the model has for its weights now, or None."""
+    """Return the name of the average that the model has for its weights now, or None.
+
+    Args:
+        model: A compiled model.
+
+    Example: see `show_average`.
+    """
     return next((o.shown_average for o in keepers(model) if o.shown_average), None)
 
 
@@ -108,7 +117,27 @@ def averaged_weights(model: keras.Model, name: str | None = None) -> Iterator[No
 def show_average(model: keras.Model, name: str | None = None) -> None:
     """Put the averages into the model, and leave them there until `show_raw`.
 
-    See `averaged_weights` for arguments and errors.
+    Args:
+        model: As in `averaged_weights`.
+        name: As there.
+
+    Raises:
+        ArgumentError: As there.
+        SettingError: As there.
+        StateError: As there.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from nadam_suite import Nadam
+    >>> from nadam_suite.averaging import EMA, show_average, show_raw, shown
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> model.compile(Nadam(0.1, averaging=EMA(0.9)), loss="mse")
+    >>> x = np.ones((4, 2), "float32")
+    >>> history = model.fit(x, x[:, :1], epochs=3, verbose=0)
+    >>> show_average(model)
+    >>> shown(model), show_raw(model), shown(model)
+    ('ema', True, None)
     """
     _show(model, name, None)
 
@@ -120,6 +149,23 @@ def write_weights(model: keras.Model, name: str | None, tensors: Sequence[Any]) 
         model: The model.
         name: Of which average they are.
         tensors: One for each pair of `average_tensors`, in its order.
+
+    Raises:
+        ArgumentError: There is no average of that name, or the tensors do not fit.
+        SettingError: The optimizer keeps no averages.
+        StateError: The model has an average for its weights already, or is not built.
+
+    Example:
+
+    >>> import keras
+    >>> from nadam_suite import Nadam
+    >>> from nadam_suite.averaging import EMA, average_tensors, show_raw, write_weights
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> model.compile(Nadam(averaging=EMA(0.9)), loss="mse")
+    >>> halves = [average * 0.5 for _, average in average_tensors(model)]
+    >>> write_weights(model, "ema", halves)
+    >>> show_raw(model)
+    True
     """
     _show(model, name, list(tensors))
 
@@ -127,9 +173,14 @@ def write_weights(model: keras.Model, name: str | None, tensors: Sequence[Any]) 
 def show_raw(model: keras.Model) -> bool:
     """Put the raw weights back that `show_average` has put aside.
 
+    Args:
+        model: The model.
+
     Returns:
         Whether an average was shown. If the training has gone on since, from the averages, the
         weights stay, the copy is dropped with a warning, and the answer is False.
+
+    Example: see `show_average`.
     """
     if (sync := getattr(model, "jax_state_sync", None)) is not None:
         sync()  # else what an interrupted loop of JAX has left would come back over the weights
@@ -144,6 +195,25 @@ def average_tensors(model: keras.Model, name: str | None = None) -> list[tuple[A
     """Return every averaged variable of the model with its average, the weight if none has begun.
 
     The tensors are the optimizer's own, in full precision; copy them before they are kept.
+
+    Args:
+        model: A compiled model whose optimizer keeps averages.
+        name: Name of the average; the first by default.
+
+    Raises:
+        ArgumentError: There is no average of that name.
+        SettingError: The optimizer keeps no averages.
+        StateError: The model is not built.
+
+    Example:
+
+    >>> import keras
+    >>> from nadam_suite import Nadam
+    >>> from nadam_suite.averaging import EMA, average_tensors
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> model.compile(Nadam(averaging=EMA(0.9)), loss="mse")
+    >>> [variable.path.split("/")[-1] for variable, _ in average_tensors(model)]
+    ['kernel', 'bias']
     """
     return [
         pair

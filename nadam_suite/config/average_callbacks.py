@@ -49,6 +49,9 @@ class EvaluateAverageConfig(AverageCallbackConfig):
         steps: Batches of the training data to read for it, or None, the default, for all.
         also_raw: Whether to validate the raw weights too. Defaults to true.
 
+    Raises:
+        ConfigError: The settings have faults; all of them are listed.
+
     Example:
     >>> from nadam_suite.config import EvaluateAverageConfig
     >>> EvaluateAverageConfig(kind="evaluate_average", name="ema").options()["also_raw"]
@@ -76,6 +79,9 @@ class AverageCheckpointConfig(AverageCallbackConfig):
         monitor: Metric that `save_best_only` goes by. Defaults to "val_loss".
         save_best_only: Whether to save only where the metric is the best so far. Defaults to false.
         mode: "auto" (the default), which knows many metrics by their names, "min" or "max".
+
+    Raises:
+        ConfigError: The settings have faults; all of them are listed.
 
     Example:
     >>> from nadam_suite.config import AverageCheckpointConfig
@@ -106,6 +112,9 @@ class EMAFinalizationConfig(AverageCallbackConfig):
         monitor: That metric. Defaults to "val_loss".
         mode: "auto" (the default), which knows many metrics by their names, "min" or "max".
 
+    Raises:
+        ConfigError: The settings have faults; all of them are listed.
+
     Example:
     >>> from nadam_suite.config import EMAFinalizationConfig
     >>> EMAFinalizationConfig(kind="ema_finalization", restore_best=True).monitor
@@ -128,6 +137,9 @@ class AverageSnapshotsConfig(CallbackConfig):
         folder: Where they lie, in the run's folder unless it is absolute. Defaults to "snapshots".
         count: Number of snapshots, evenly over the training, an integer >= 1. Defaults to 32.
         every: Real updates from one to the next, instead of `count`: a number or a duration.
+
+    Raises:
+        ConfigError: The settings have faults; all of them are listed.
 
     Example:
     >>> from nadam_suite.config import AverageSnapshotsConfig

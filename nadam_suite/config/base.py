@@ -73,6 +73,15 @@ class Config(BaseModel, metaclass=_Checked):
     Equal settings make equal configs, numbers come back with the digits that were typed, and an
     int where a float is expected becomes that float. Values of an older `schema_version` are
     migrated, and a `preset` among an optimizer's keys is the base of the others.
+
+    Raises:
+        ConfigError: The settings have faults; all of them are listed.
+
+    Example:
+    >>> from nadam_suite import NadamConfig
+    >>> from nadam_suite.config import Config
+    >>> issubclass(NadamConfig, Config), NadamConfig(beta_2=0) == NadamConfig(beta_2=0.0)
+    (True, True)
     """
 
     model_config = ConfigDict(

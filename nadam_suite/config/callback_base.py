@@ -45,7 +45,19 @@ KnownMode = Annotated[Mode, AfterValidator(_known_mode)]
 
 
 class CallbackConfig(Config):
-    """What the kinds of callback share; only its subclasses are used."""
+    """What the kinds of callback share; only its subclasses are used.
+
+    Args:
+        kind: Which callback it is, a key of `CALLBACKS`.
+
+    Raises:
+        ConfigError: The settings have faults; all of them are listed.
+
+    Example:
+    >>> from nadam_suite.config import CALLBACKS
+    >>> CALLBACKS["terminate_on_nan"](kind="terminate_on_nan")
+    TerminateOnNaNConfig(kind='terminate_on_nan')
+    """
 
     kind: str
 

@@ -38,6 +38,9 @@ class EarlyStoppingConfig(CallbackConfig):
         restore_best_weights: Whether to end with the weights of the best epoch. Defaults to false.
         start_from_epoch: Epochs to wait first. Defaults to 0.
 
+    Raises:
+        ConfigError: The settings have faults; all of them are listed.
+
     Example:
     >>> from nadam_suite.config import EarlyStoppingConfig
     >>> EarlyStoppingConfig(kind="early_stopping", patience=3).options()["patience"]
@@ -60,6 +63,9 @@ class TerminateOnNaNConfig(CallbackConfig):
 
     Args:
         kind: "terminate_on_nan".
+
+    Raises:
+        ConfigError: The settings have faults; all of them are listed.
 
     Example:
     >>> from nadam_suite.config import TerminateOnNaNConfig
@@ -84,6 +90,9 @@ class ReducePlateauConfig(CallbackConfig):
         min_delta: Least change that counts, >= 0. Defaults to 1e-4.
         cooldown: Epochs to wait after a reduction. Defaults to 0.
         min_lr: Lowest rate. Defaults to 0.
+
+    Raises:
+        ConfigError: The settings have faults; all of them are listed.
 
     Example:
     >>> from nadam_suite.config import ReducePlateauConfig
@@ -115,6 +124,9 @@ class PlateauScaleConfig(CallbackConfig):
         min_delta: Least change that counts, >= 0. Defaults to 1e-4.
         cooldown: Epochs to wait after a reduction. Defaults to 0.
         min_scale: The product of all factors stays at or above it, in [0, 1]. Defaults to 0.
+
+    Raises:
+        ConfigError: The settings have faults; all of them are listed.
 
     Example:
     >>> from nadam_suite.config import PlateauScaleConfig

@@ -32,6 +32,11 @@ class Change:
         key: Dotted key.
         before: Its value in the first config, or `ABSENT`.
         after: Its value in the second, or `ABSENT`.
+
+    Example:
+    >>> from nadam_suite.config import Change
+    >>> str(Change("beta_2", before=0.999, after=0.99))
+    'beta_2: 0.999 -> 0.99'
     """
 
     key: str

@@ -101,9 +101,20 @@ def save_config(config: Config, path: str | os.PathLike[str], *, overwrite: bool
 def read_table(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what a JSON or TOML file holds, without any check of its keys.
 
+    Args:
+        path: A file whose name ends in .json or .toml.
+
     Raises:
         DataFileError: The file cannot be read.
         ConfigError: It is no JSON or TOML; the message has the line and the column.
+
+    Example:
+    >>> import pathlib, tempfile
+    >>> from nadam_suite.config import read_table
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "nadam.toml"
+    >>> length = path.write_text("beta_1 = 0.95")
+    >>> read_table(path)
+    {'beta_1': 0.95}
     """
     path = Path(path)
     suffix = _suffix(path)

@@ -19,6 +19,11 @@ class PresetRow:
         name: What `NadamConfig.preset` and `nadam(preset=...)` take.
         description: What it is for.
         source: Where the values come from.
+
+    Example:
+    >>> from nadam_suite import list_presets
+    >>> list_presets()[0].description
+    'keras.optimizers.Nadam as it is by default.'
     """
 
     name: str

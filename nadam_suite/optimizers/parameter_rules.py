@@ -111,6 +111,10 @@ def no_decay(*patterns: str, max_ndim: int | None = 1) -> tuple[ParameterRule, .
         max_ndim: Exclude every variable of at most this rank; the default, 1, stands for biases
             and normalization layers. None excludes by pattern alone.
 
+    Raises:
+        ArgumentError: A pattern is no regular expression, or the rank is negative.
+        ArgumentTypeError: An argument has the wrong type.
+
     Example:
 
     >>> from nadam_suite import Nadam, no_decay

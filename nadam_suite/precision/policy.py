@@ -88,6 +88,10 @@ def skip_nonfinite(
     Returns:
         A loss scale that stays at one, which costs one look at the gradients.
 
+    Raises:
+        ArgumentError: The optimizer scales its loss already, or the number is less than one.
+        ArgumentTypeError: It is no optimizer of Keras.
+
     Example:
 
     >>> import keras, numpy as np

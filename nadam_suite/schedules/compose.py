@@ -209,6 +209,10 @@ def sample(schedule: Any, steps: Any) -> np.ndarray:
     Returns:
         The values as a float64 array, of the shape of `steps`.
 
+    Raises:
+        ArgumentError: The number of steps, or the number in place of a schedule, is negative.
+        ArgumentTypeError: One of them is no number.
+
     Example:
     >>> from nadam_suite.schedules import Linear, sample
     >>> sample(Linear(1.0, 0.0, total_steps=4), 5).tolist()

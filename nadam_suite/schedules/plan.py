@@ -75,6 +75,13 @@ def parse_duration(duration: Any, name: str = "duration") -> Duration:
 def format_duration(duration: Any) -> int | str:
     """Return the duration in its one normal form, without spaces.
 
+    Args:
+        duration: See `parse_duration`.
+
+    Raises:
+        ArgumentTypeError: See `parse_duration`.
+        ArgumentError: See `parse_duration`.
+
     Example:
     >>> from nadam_suite.schedules import format_duration
     >>> format_duration(" 5 %"), format_duration(500)

@@ -100,6 +100,11 @@ class RandomSearch(SearchTuner):
         points: What to try first, see `QuasiRandomSearch`.
         **kwargs: Those of `QuasiRandomSearch`.
 
+    Raises:
+        ArgumentError: See `QuasiRandomSearch`.
+        SearchFolderError: See `QuasiRandomSearch`.
+        SearchError: See `QuasiRandomSearch`.
+
     Example:
 
     >>> import keras, numpy as np, tempfile
@@ -147,6 +152,11 @@ class BayesianOptimization(SearchTuner):
         seed: Seed of the points and of every training; 0 is one. None, the default, draws one.
         points: What to try first, see `QuasiRandomSearch`.
         **kwargs: Those of `QuasiRandomSearch`.
+
+    Raises:
+        ArgumentError: See `QuasiRandomSearch`.
+        SearchFolderError: See `QuasiRandomSearch`.
+        SearchError: See `QuasiRandomSearch`.
 
     Example:
 
@@ -198,6 +208,11 @@ class GridSearch(SearchTuner):
         points: What to try first, see `QuasiRandomSearch`.
         values_per_range: Values of a range without steps, both ends included. Defaults to 5.
         **kwargs: Those of `QuasiRandomSearch`.
+
+    Raises:
+        ArgumentError: See `QuasiRandomSearch`.
+        SearchFolderError: See `QuasiRandomSearch`.
+        SearchError: See `QuasiRandomSearch`.
 
     Example:
 

@@ -1,0 +1,63 @@
+"""README and docs: their code runs as printed, on every backend; their links lead somewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from nadam_suite.doctor.table import CELLS
+from tests.docs.pages import PAGES, Page, page, rows
+from tests.processes import BACKENDS, ROOT, in_ci, installed, run_python
+
+pytestmark = pytest.mark.once
+WITH_CODE = [found for found in PAGES if found.blocks("python")]
+
+
+def test_the_pages_are_found():
+    """The other tests look at something: pages with text, three of them with code."""
+    assert {"README.md", "docs/equations.md", "docs/migration.md"} <= {p.name for p in WITH_CODE}
+    assert all(len(found.text) > 500 for found in PAGES)
+    assert len(page("docs/migration.md").blocks("python")) >= 8
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("found", WITH_CODE, ids=lambda found: found.name)
+def test_python_examples_run_in_order(found, backend, tmp_path):
+    """All python blocks of a page, one after the other in one namespace, run on each backend."""
+    if not installed(backend):
+        pytest.skip(f"{backend} is not installed: pip install '.[{backend}]'")
+    blocks = found.blocks("python")
+    missing = sorted({block.needs for block in blocks if not block.is_runnable})
+    assert not (missing and in_ci()), f"{missing} must be installed where it counts"
+    code = "\n".join(block.code for block in blocks if block.is_runnable)
+    run_python(code, backend=backend, cwd=tmp_path)  # where the examples may write files
+    if missing:
+        pytest.skip(f"blocks that need {', '.join(missing)} were left out: pip install '.[test]'")
+
+
+@pytest.mark.parametrize("found", PAGES, ids=lambda found: found.name)
+def test_links_lead_somewhere(found):
+    """A link within the checkout names a file that is there, and a heading that it has."""
+    for file, anchor in found.links():
+        target = (found.path.parent / file).resolve() if file else found.path
+        assert target.is_relative_to(ROOT), file
+        assert target.exists(), f"{found.name}: {file}"
+        if anchor is not None:
+            assert anchor in Page(target).anchors(), f"{found.name}: {file}#{anchor}"
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    """The README links to each page of docs/, and to its picture."""
+    linked = {file for file, _ in page("README.md").links()}
+    assert {found.name for found in PAGES if found.name.startswith("docs/")} <= linked
+
+
+def test_rows_of_the_table_are_cells_of_the_contract():
+    """What the README says of stock Keras is what a cell of the contract finds it to break."""
+    section = page("README.md").section("What differs from `keras.optimizers.Nadam`")
+    table = rows(section)
+    assert len(table) >= 20
+    for promise, _, _, ids in table:
+        for row in ids.split(", "):
+            cells = [cell for cell in CELLS if cell.row == row]
+            assert cells, f"{promise}: there is no row {row}"
+            assert any(set(cell.backends) - set(cell.stock_holds_on) for cell in cells), promise
