@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 
-__all__ = ["TESTED", "TITLES", "advice", "compared", "installed", "tested"]
+__all__ = ["TESTED", "TITLES", "advice", "compared", "installed", "numbers", "tested"]
 
 # Oldest and newest release under which the contract table was whole, on all three backends.
 # `python -m tests --keras VERSION` tries another one.
@@ -58,8 +58,8 @@ def compared(library: str, version: str | None = None) -> int:
     >>> [compared("keras", version) for version in ("3.9", "3.15.0", "4.0.0.dev1")]
     [-1, 0, 1]
     """
-    oldest, newest = map(_numbers, TESTED[library])
-    found = _numbers(installed(library) if version is None else version)
+    oldest, newest = map(numbers, TESTED[library])
+    found = numbers(installed(library) if version is None else version)
     return (found > newest) - (found < oldest)
 
 
@@ -78,8 +78,15 @@ def advice(library: str) -> str:
     return f"pip install '{library}>={oldest},<={newest}'"
 
 
-def _numbers(version: str) -> tuple[int, int, int]:
-    """Return the three numbers of a release; what comes after them does not matter here."""
+def numbers(version: str) -> tuple[int, int, int]:
+    """Return the three numbers of a release; what comes after them does not matter here.
+
+    Example:
+
+    >>> from nadam_suite.versions import numbers
+    >>> numbers("3.16.0.dev20260101"), numbers("3.12")
+    ((3, 16, 0), (3, 12, 0))
+    """
     found = [int(number) for number in re.findall(r"\d+", version)[:3]]
     major, minor, patch = (*found, 0, 0, 0)[:3]
     return major, minor, patch

@@ -45,6 +45,7 @@ def test_the_oldest_tested_release_is_the_oldest_allowed():
     assert versions.compared("keras", asked.partition("=")[2].partition(",")[0]) == 0
     assert asked.startswith(f"keras>={oldest.removesuffix('.0')}")
     assert f"Keras {newest}" == MEASURED_WITH
+    assert f"Keras {oldest} to {newest} are tested." in (ROOT / "README.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
