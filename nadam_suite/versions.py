@@ -64,18 +64,15 @@ def compared(library: str, version: str | None = None) -> int:
 
 
 def advice(library: str) -> str:
-    """Return the command that installs a tested release.
+    """Return the command that installs the newest of the tested releases.
 
     Example:
 
     >>> from nadam_suite.versions import advice
     >>> advice("keras")
-    "pip install 'keras>=3.12.0,<=3.15.1'"
+    'pip install keras==3.15.1'
     """
-    oldest, newest = TESTED[library]
-    if oldest == newest:
-        return f"pip install {library}=={newest}"
-    return f"pip install '{library}>={oldest},<={newest}'"
+    return f"pip install {library}=={TESTED[library][1]}"
 
 
 def numbers(version: str) -> tuple[int, int, int]:

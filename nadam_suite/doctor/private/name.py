@@ -72,6 +72,6 @@ class PrivateResult:
             f"  found:      {self.seen.detail}\n"
             f"  used in:    {files}: {private.why}\n"
             f"  at risk:    {private.breaks}\n"
-            f"  what to do: to use nadam_suite, {advice(private.library)}; to bring it up to this "
+            f"  what to do: {advice(private.library)}; or, to bring nadam_suite up to this "
             "release, change these files and the entry in nadam_suite/doctor/private/names.py"
         )

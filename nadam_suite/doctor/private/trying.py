@@ -57,8 +57,8 @@ def summary(results: Sequence[PrivateResult]) -> str:
     if side:
         head = (
             f"Keras {keras.__version__} is {'newer' if side > 0 else 'older'} than what "
-            f"nadam-suite {nadam_suite.__version__} was tested with, {tested}: that is known to "
-            f"work, and `{versions.advice('keras')}` installs it. Here"
+            f"nadam-suite {nadam_suite.__version__} was tested with, {tested}: these are known "
+            f"to work, and `{versions.advice('keras')}` installs the newest of them. Here"
         )
     else:
         head = f"nadam-suite {nadam_suite.__version__} was tested with {tested}. Here"
