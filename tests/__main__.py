@@ -1,5 +1,7 @@
 """Run the tests, one pytest process a backend: `python -m tests [tensorflow jax torch] [options]`.
 
+`--keras 3.12.0` or `--keras latest` runs the contract table in a fresh environment with that Keras.
+
 Keras fixes its backend at import, so one process cannot test two. Lint comes first, then the
 backends, as many at a time as there are cores for; the last line sums all of them up.
 """
@@ -18,6 +20,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests import other_keras
 from tests.outcomes import (
     LINES,
     Outcome,
@@ -26,7 +29,15 @@ from tests.outcomes import (
     told_failures,
     told_skips,
 )
-from tests.processes import BACKENDS, ROOT, compile_cache, environment, in_ci, installed
+from tests.processes import (
+    BACKENDS,
+    ROOT,
+    compile_cache,
+    environment,
+    in_ci,
+    installed,
+    names_tests,
+)
 
 _PRINT = threading.Lock()
 _DEVICES = "multi_device and once"
@@ -70,7 +81,7 @@ def _jobs(backends: list[str], options: list[str]) -> list[tuple[str, str, list[
     does what starts processes with several devices: TensorFlow's own tests are the longest job.
     """
     elsewhere = [*options, "--once-elsewhere"]
-    if any(option.startswith(("-m", "-k")) or "::" in option for option in options):
+    if names_tests(options) or any(option.startswith(("-m", "-k")) for option in options):
         return [(name, name, elsewhere if i else options) for i, name in enumerate(backends)]
     first = backends[0]
     jobs = [(name, name, elsewhere) for name in backends]
@@ -114,13 +125,26 @@ def _run_backend(
     return outcome
 
 
-def _parse(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Split the command line into backends and what pytest gets."""
-    parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests", description=__doc__, allow_abbrev=False
+    )
     speed = parser.add_mutually_exclusive_group()
     speed.add_argument("--quick", action="store_true", help="leave out the tests marked slow")
     speed.add_argument("--all", action="store_true", help="the whole suite (the default)")
-    known, rest = parser.parse_known_args(arguments)
+    parser.add_argument("--no-lint", action="store_true", help="leave out ruff")
+    parser.add_argument(
+        "--keras",
+        metavar="VERSION",
+        help="run the contract, or the tests named, on this Keras or the `latest`, in an "
+        "environment of its own that is built once and kept in the user's cache",
+    )
+    return parser
+
+
+def _parse(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Split the command line into backends and what pytest gets."""
+    known, rest = _parser().parse_known_args(arguments)
     chosen = [name for name in BACKENDS if name in rest]
     options = [word for word in rest if word not in BACKENDS]
     if not known.quick:
@@ -133,11 +157,15 @@ def _parse(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run lint and all chosen backends; return the exit status."""
-    backends, options = _parse(sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    known, rest = _parser().parse_known_args(arguments)
+    if known.keras is not None:
+        return other_keras.run(known.keras, [*rest, *(["--quick"] if known.quick else [])])
+    backends, options = _parse(arguments)
     cores = os.cpu_count() or 1
     jobs = _jobs(backends, options)
     at_once = min(len(jobs), max(1, cores))
-    total = _lint()
+    total = Outcome() if known.no_lint else _lint()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(at_once) as pool:
         runs = [
             pool.submit(

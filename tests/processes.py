@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +29,11 @@ COMMAND = (
 def installed(backend: str) -> bool:
     """Whether the framework of `backend` can be imported, without importing it."""
     return importlib.util.find_spec(backend) is not None
+
+
+def names_tests(words: Iterable[str]) -> bool:
+    """Whether a command line names files, folders or single tests of the checkout."""
+    return any(word and (ROOT / word.partition("::")[0]).exists() for word in words)
 
 
 def in_ci() -> bool:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import ast
-import functools
 from pathlib import Path
 
-import keras
-import keras_tuner
-import numpy as np
 import pytest
 
 from tests.processes import ROOT
+from tests.sources import FILES, PACKAGE, TESTS, name_of, parse
 
 pytestmark = pytest.mark.once
-PACKAGE = ROOT / "nadam_suite"
-FILES = sorted(PACKAGE.rglob("*.py"))
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 # A module may import modules of lower floors and of its own folder.
 FLOORS = {
     "errors": 0,
+    "versions": 0,
     "backends": 1,
     "schedules": 1,
     "averaging": 1,
@@ -47,120 +42,6 @@ SIDEWAYS = {
 FRAMEWORKS = {"tensorflow", "jax", "jaxlib", "torch", "optax", "flax"}
 MAX_LINES = 350
 MAX_BODY = 45
-
-# Private names of Keras that the package touches, by file. This list should not grow: each entry is
-# a bet on Keras' inside that every release must be checked for. Look for a public way first.
-PRIVATE_KERAS = {
-    # A variable's value becomes a stretch of a larger one.
-    "backends/tensorflow_packs.py": {"_value"},
-    # `value` looks for scopes at every call: 4 us a variable, where a kernel takes 1.
-    "backends/torch_plan.py": {"_value"},
-    "backends/torch_update.py": {"_value"},
-    "callbacks/hyperparameters.py": {"_learning_rate"},
-    "optimizers/layout.py": {
-        "_accumulated_gradients",
-        "_iterations",
-        "_learning_rate",
-        "_model_variables_moving_average",
-        "_momentums",
-        "_velocities",
-    },
-    "optimizers/nadam.py": {
-        "_check_variables_are_known",
-        "_momentums",
-        "_trainable_variables",
-        "_var_key",
-        "_velocities",
-    },
-    "optimizers/rate.py": {"_learning_rate", "_untrack_variable"},
-    "optimizers/restore.py": {"_learning_rate"},
-    "optimizers/settings.py": {"_learning_rate"},
-    "optimizers/state.py": {"_learning_rate"},
-    "optimizers/step.py": {"_iterations", "_learning_rate"},
-    "precision/loss_scale.py": {"_get_variable_index", "_trainable_variables"},
-    "precision/policy.py": {"_flatten_layers"},
-}
-
-# The same of keras-tuner: what it calls and has no public name for.
-PRIVATE_KERAS_TUNER = {
-    "tuner/durable.py": {
-        "_check_consecutive_failures",
-        "_duplicate",
-        "_project_dir",
-        "_random_values",
-        "_retry_queue",
-        "_save_trial",
-    },
-    "tuner/oracles.py": {"_duplicate", "_random_values"},
-    "tuner/search_tuner.py": {
-        "_build_hypermodel",
-        "_populate_initial_space",
-        "_try_build",
-        "_try_run_and_update_trial",
-    },
-}
-
-
-@functools.cache
-def private_names_of_keras_tuner() -> frozenset[str]:
-    """The private names that keras-tuner's oracles and tuners have."""
-    oracle = keras_tuner.oracles.HyperbandOracle("loss")
-    return frozenset(
-        name
-        for thing in (oracle, keras_tuner.Tuner)
-        for name in dir(thing)
-        if name.startswith("_") and name[1] != "_"
-    )
-
-
-def private_names_defined(path: Path) -> set[str]:
-    """Private methods that the classes of a file define, for themselves or in place of others."""
-    return {
-        node.name
-        for node in ast.walk(parse(path))
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("_") and node.name[1] != "_"
-    }
-
-
-@functools.cache
-def private_names_of_keras() -> frozenset[str]:
-    """The private names that Keras' own optimizers, variables, callbacks and models have."""
-    stock = keras.optimizers.Nadam(use_ema=True, gradient_accumulation_steps=2)
-    variable = keras.Variable(np.ones(1, "float32"))
-    stock.build([variable])
-    wrapper = keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam())
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
-    names = set()
-    for thing in (stock, variable, wrapper, model, schedule, keras.callbacks.Callback()):
-        names |= {name for name in dir(thing) if name.startswith("_") and name[1] != "_"}
-    # Our optimizer has an attribute of the first name; the second is of TensorFlow's trackables.
-    return frozenset(names - {"_layout", "_export_to_saved_model_graph"})
-
-
-def private_names_used(path: Path) -> set[str]:
-    """Private names read as attributes, or by getattr and its like, in one file."""
-    used = set()
-    for node in ast.walk(parse(path)):
-        if isinstance(node, ast.Attribute):
-            used.add(node.attr)
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in {
-            "getattr",
-            "hasattr",
-            "setattr",
-            "delattr",
-        }:
-            used |= {str(a.value) for a in node.args if isinstance(a, ast.Constant)}
-    return {name for name in used if name.startswith("_") and not name.startswith("__")}
-
-
-def name_of(path: Path) -> str:
-    """The path below the package, as test id and in messages."""
-    return path.relative_to(PACKAGE).as_posix()
-
-
-def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def imports(tree: ast.AST) -> list[str]:
@@ -231,43 +112,6 @@ def test_keras_is_used_by_its_public_names(path):
     for node in ast.walk(tree):
         text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
         assert text != "keras.src", f"{name_of(path)}, line {node.lineno}: keras.src"
-
-
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_private_attributes_of_keras_stay_within_the_list(path):
-    """Only the listed files touch the listed private names of Keras."""
-    used = private_names_used(path) & private_names_of_keras()
-    beyond = used - PRIVATE_KERAS.get(name_of(path), set()) - defined_here(path)
-    assert not beyond, f"{name_of(path)} touches {sorted(beyond)}: look for a public way"
-
-
-def defined_here(path: Path) -> set[str]:
-    """Private names that functions, fields and classes of this file define for themselves."""
-    own = set()
-    for node in ast.walk(parse(path)):
-        if isinstance(node, ast.ClassDef) and not node.bases:
-            own |= {
-                getattr(n, "attr", getattr(n, "name", ""))
-                for n in ast.walk(node)
-                if (isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
-                or isinstance(n, ast.FunctionDef)
-            }
-    return own
-
-
-def test_the_list_of_private_names_has_no_dead_entries():
-    """A name that is no longer touched, or that Keras no longer has, leaves the list."""
-    for name, allowed in PRIVATE_KERAS.items():
-        dead = allowed - (private_names_used(PACKAGE / name) & private_names_of_keras())
-        assert not dead, f"{name}: {sorted(dead)} can go from the list"
-
-
-@pytest.mark.parametrize("path", sorted((PACKAGE / "tuner").glob("*.py")), ids=name_of)
-def test_private_names_of_keras_tuner_are_those_of_the_list(path):
-    """Overridden or used, each is in the list, and keras-tuner still has it."""
-    used = private_names_used(path) | private_names_defined(path)
-    found = used & private_names_of_keras_tuner()
-    assert found == PRIVATE_KERAS_TUNER.get(name_of(path), set())
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -157,6 +157,7 @@ class Cell:
         stock_holds_on: Those of them where the stock optimizer keeps the promise. On the others it
             is expected to break it, so that a Keras release that mends it is noticed.
         needs: Backends that must be installed besides the running one.
+        since: First release of Keras that has what the probe builds; empty for all supported ones.
         slow: Whether the probe takes more than a few seconds.
     """
 
@@ -167,6 +168,7 @@ class Cell:
     backends: tuple[str, ...] = BACKENDS
     stock_holds_on: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    since: str = ""
     slow: bool = False
 
     @property

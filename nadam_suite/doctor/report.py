@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import platform
 import textwrap
@@ -14,6 +13,8 @@ import keras
 
 import nadam_suite
 from nadam_suite.doctor.cell import BACKENDS, CellResult, Observation
+from nadam_suite.doctor.private import PrivateResult, keras_as_dict
+from nadam_suite.versions import installed
 
 __all__ = ["environment", "render", "to_json"]
 
@@ -33,14 +34,18 @@ def environment() -> dict[str, str]:
         "backend": keras.backend.backend(),
         "nadam-suite": nadam_suite.__version__,
         "keras": keras.__version__,
-        **{name: _version(name) for name in BACKENDS},
+        **{name: installed(name) for name in BACKENDS},
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
     }
 
 
-def to_json(results: Sequence[CellResult]) -> str:
+def to_json(results: Sequence[CellResult], private: Sequence[PrivateResult] | None = None) -> str:
     """Return the environment and the results as JSON text.
+
+    Args:
+        results: What `run_cells` returned.
+        private: What `nadam_suite.doctor.private.try_private` returned, for the key "keras".
 
     Example:
 
@@ -62,7 +67,12 @@ def to_json(results: Sequence[CellResult]) -> str:
         }
         for result in results
     ]
-    table = {"environment": environment(), "summary": _summary(results), "cells": cells}
+    table = {
+        "environment": environment(),
+        **({} if private is None else {"keras": keras_as_dict(private)}),
+        "summary": _summary(results),
+        "cells": cells,
+    }
     return json.dumps(table, indent=2, ensure_ascii=False)
 
 
@@ -129,10 +139,3 @@ def _summary(results: Sequence[CellResult]) -> str:
 
 def _as_dict(observation: Observation | None) -> dict[str, Any] | None:
     return None if observation is None else dataclasses.asdict(observation)
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

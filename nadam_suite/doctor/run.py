@@ -18,8 +18,9 @@ from nadam_suite.doctor.cell import Cell, CellResult, Observation, Subject
 from nadam_suite.doctor.subjects import ours, stock
 from nadam_suite.doctor.table import select
 from nadam_suite.errors import ArgumentError
+from nadam_suite.versions import numbers
 
-__all__ = ["observe", "observed", "run_cells"]
+__all__ = ["lacking", "observe", "observed", "run_cells"]
 
 _LOGGERS = ("tensorflow", "absl", "jax")
 _WIDTH = 200
@@ -43,7 +44,8 @@ def run_cells(
         progress: Called with every result as it comes.
 
     Returns:
-        One result for each cell that concerns the backend and whose needs are installed.
+        One result for each cell that concerns the backend and whose needs are installed, in the
+        release that they ask for.
 
     Raises:
         ArgumentError: An argument is none of those, or another backend is running.
@@ -68,7 +70,7 @@ def run_cells(
         )
     results = []
     for cell in select(ids, running):
-        if (cell.slow and not slow) or not all(map(_installed, cell.needs)):
+        if (cell.slow and not slow) or lacking(cell):
             continue
         started = time.perf_counter()
         seen = {
@@ -124,5 +126,9 @@ def _left_as_it_was() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _installed(backend: str) -> bool:
-    return importlib.util.find_spec(backend) is not None
+def lacking(cell: Cell) -> list[str]:
+    """Return what a cell needs and is not here: backends, or a newer Keras."""
+    missing = [name for name in cell.needs if importlib.util.find_spec(name) is None]
+    if cell.since and numbers(keras.__version__) < numbers(cell.since):
+        missing.append(f"Keras {cell.since}")
+    return missing

@@ -24,10 +24,12 @@ from nadam_suite.doctor.probes import (
     states,
 )
 from nadam_suite.errors import ArgumentError
+from nadam_suite.versions import TESTED
 
 __all__ = ["CELLS", "MEASURED_WITH", "select"]
 
-MEASURED_WITH = "Keras 3.15.1"  # the release whose defects `stock_holds_on` of the cells tells
+# The release whose defects `stock_holds_on` of the cells tells.
+MEASURED_WITH = f"Keras {TESTED['keras'][1]}"
 
 
 def _order(cell: Cell) -> tuple[int, int]:

@@ -159,6 +159,9 @@ def test_inside_loss_scaling(wrap):
         assert_equal(weights(model), averages(model))
 
 
+@pytest.mark.skipif(
+    not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has no MultiOptimizer"
+)
 def test_several_optimizers():
     """Each variable has the average of its own optimizer; one may keep none."""
     own = Nadam(0.05, averaging=TWO)

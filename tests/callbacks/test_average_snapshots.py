@@ -23,6 +23,10 @@ from tests.callbacks.snapshotting import BATCH, Recorder, data, fit, model_with,
 from tests.reference.averages import power
 from tests.reference.posthoc import power_profiles
 
+has_parts = pytest.mark.skipif(
+    not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has no MultiOptimizer"
+)
+
 
 class StopAt(keras.callbacks.Callback):
     def __init__(self, batch):
@@ -103,6 +107,7 @@ def test_model_can_be_looked_at_with_any_average(tmp_path):
     np.testing.assert_array_equal(vector(model.trainable_variables), raw)
 
 
+@has_parts
 def test_optimizer_of_several_parts(tmp_path):
     """Each part of a MultiOptimizer keeps its variables; a snapshot has all of them."""
     first, second = (Nadam(0.02, averaging=PowerEMA()) for _ in range(2))
@@ -116,6 +121,7 @@ def test_optimizer_of_several_parts(tmp_path):
     assert list(reconstruct(tmp_path, 0.05)) == [v.path for v in model.trainable_variables]
 
 
+@has_parts
 @pytest.mark.once
 def test_parts_with_different_averages_are_refused(tmp_path):
     """A snapshot has the same widths of all variables."""

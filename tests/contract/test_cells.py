@@ -6,15 +6,15 @@ import keras
 import pytest
 
 from nadam_suite.doctor import observe, ours, select, stock
+from nadam_suite.doctor.run import lacking
 from nadam_suite.doctor.table import MEASURED_WITH
-from tests.processes import installed
 
 BACKEND = keras.backend.backend()
 
 
 def _parameters():
     for cell in select(backend=BACKEND):
-        missing = [name for name in cell.needs if not installed(name)]
+        missing = lacking(cell)
         marks = [pytest.mark.slow] if cell.slow else []
         marks += [pytest.mark.skipif(bool(missing), reason=f"not installed: {missing}")]
         yield pytest.param(cell, id=cell.id, marks=marks)

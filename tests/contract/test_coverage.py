@@ -10,6 +10,7 @@ import pytest
 
 from nadam_suite.doctor import CELLS, probes
 from nadam_suite.doctor.cell import BACKENDS
+from nadam_suite.versions import compared
 
 pytestmark = pytest.mark.once
 
@@ -82,6 +83,7 @@ def test_cells_are_told_in_plain_words():
         assert cell.backends, cell.id
         assert set(cell.backends) | set(cell.needs) <= set(BACKENDS), cell.id
         assert set(cell.stock_holds_on) <= set(cell.backends), cell.id
+        assert not cell.since or not compared("keras", cell.since), cell.id
 
 
 def test_no_probe_is_left_out_of_the_table():

@@ -11,8 +11,19 @@ import keras
 import numpy as np
 import pytest
 
-from nadam_suite.doctor import CELLS, Cell, Observation, observe, ours, run_cells, select, stock
+from nadam_suite.doctor import (
+    CELLS,
+    Cell,
+    Observation,
+    observe,
+    ours,
+    run,
+    run_cells,
+    select,
+    stock,
+)
 from nadam_suite.doctor.cell import BACKENDS
+from nadam_suite.doctor.run import lacking
 from nadam_suite.errors import ArgumentError
 
 BACKEND = keras.backend.backend()
@@ -90,6 +101,20 @@ def test_slow_cells_can_be_left_out():
     """Without the slow cells no other process is started."""
     assert any(cell.slow for cell in select(["K31/file"], BACKEND))
     assert run_cells(["K31/file"], slow=False) == []
+
+
+def test_a_cell_may_need_a_newer_keras():
+    """What an older release cannot build is not tried, and no promise is broken by that."""
+    probe = next(cell for cell in CELLS if cell.id == "K33/typed").probe
+    assert lacking(_cell(probe, since="99.1.0")) == ["Keras 99.1.0"]
+    assert lacking(_cell(probe, since="3.0.0")) == []
+    assert lacking(_cell(probe, needs=("no_such_module",))) == ["no_such_module"]
+
+
+def test_what_is_lacking_is_left_out(monkeypatch):
+    """A cell that cannot be tried has no result."""
+    monkeypatch.setattr(run, "lacking", lambda cell: ["Keras 99.1.0"] * (cell.id == "K33/saved"))
+    assert [result.cell.id for result in run_cells(["K33"])] == ["K33/typed"]
 
 
 def test_an_exception_is_an_observation():

@@ -188,6 +188,7 @@ CELLS = (
         "Under loss scaling a callback sets the rate of several optimizers as that of one.",
         "loss scaling around MultiOptimizer, LearningRateScheduler, 2 epochs",
         _several,
+        since="3.15.0",  # `keras.optimizers.MultiOptimizer`
     ),
     Cell(
         "D49/reloaded",

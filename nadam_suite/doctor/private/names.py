@@ -1,0 +1,336 @@
+"""Every private name of Keras, keras-tuner and TensorFlow that the package relies on, with reasons.
+
+Each is a bet on the inside of another library, so the list should not grow: look for a public way
+first. `tests/test_architecture.py` holds the code to it, `tests/contract/test_private.py` tries
+each name on the installed releases, and so does `nadam-suite doctor` for a user.
+"""
+
+from __future__ import annotations
+
+from nadam_suite.doctor.private import keras_checks as k
+from nadam_suite.doctor.private import tensorflow_checks as tf
+from nadam_suite.doctor.private import tuner_checks as t
+from nadam_suite.doctor.private.name import PrivateName
+
+__all__ = ["PRIVATE"]
+
+_PACKS = ("backends/tensorflow_packs.py",)
+
+_OPTIMIZER = (
+    PrivateName(
+        "keras",
+        "optimizer",
+        "_accumulated_gradients",
+        ("optimizers/layout.py",),
+        "the sums of a window, which the stock build creates and stock files hold",
+        "one variable for each that is built on, in their order",
+        "gradient accumulation, and states of stock Keras with an open window",
+        k.accumulators,
+    ),
+    PrivateName(
+        "keras",
+        "optimizer",
+        "_check_variables_are_known",
+        ("optimizers/nadam.py",),
+        "refuses variables that the optimizer was not built on, with Keras' own message",
+        "raises a ValueError for an unknown variable, and nothing for known ones",
+        "a variable of another model would give a KeyError that explains nothing",
+        k.strangers,
+    ),
+    PrivateName(
+        "keras",
+        "optimizer",
+        "_get_variable_index",
+        ("precision/loss_scale.py",),
+        "finds which variables a skipped step belongs to, where another optimizer is inside",
+        "the position among the variables built on",
+        "the loss scale's error about steps without end would name other variables",
+        k.positions,
+    ),
+    PrivateName(
+        "keras",
+        "optimizer",
+        "_iterations",
+        ("optimizers/layout.py", "optimizers/step.py"),
+        "counts batches, also within a window; the public `iterations` counts updates only",
+        "a variable of whole numbers that counts the calls of `apply`",
+        "schedules, windows of accumulation, and resumed trainings",
+        k.iterations,
+    ),
+    PrivateName(
+        "keras",
+        "optimizer",
+        "_learning_rate",
+        (
+            "callbacks/hyperparameters.py",
+            "optimizers/layout.py",
+            "optimizers/rate.py",
+            "optimizers/restore.py",
+            "optimizers/settings.py",
+            "optimizers/state.py",
+            "optimizers/step.py",
+        ),
+        "what was given as a rate; the public `learning_rate` is what it says at this step",
+        "a variable for a number; a schedule or a function as it was given",
+        "learning rates: assigned, scheduled, logged or saved",
+        k.learning_rate,
+    ),
+    PrivateName(
+        "keras",
+        "optimizer",
+        "_model_variables_moving_average",
+        ("optimizers/layout.py",),
+        "the averages of `use_ema`, kept where stock callbacks look for them",
+        "one for each variable that is built on, in their order; None where there is none",
+        "`use_ema=True`, and `keras.callbacks.SwapEMAWeights` on it",
+        k.averages,
+    ),
+    PrivateName(
+        "keras",
+        "optimizer",
+        "_momentums",
+        ("optimizers/layout.py", "optimizers/nadam.py"),
+        "our build creates the first moments under the name that they have in the stock one",
+        "a variable for each that is built on, in their order",
+        "code that looks into a stock Nadam would not find the moments of this one",
+        k.moments("_momentums"),
+    ),
+    PrivateName(
+        "keras",
+        "optimizer",
+        "_trainable_variables",
+        ("optimizers/nadam.py", "precision/loss_scale.py"),
+        "the variables of an `apply` that passes gradients alone; there is no public list",
+        "the variables built on, in their order",
+        "custom loops that call `apply(gradients)`, and the verdict of a loss scale",
+        k.trainable_variables,
+    ),
+    PrivateName(
+        "keras",
+        "optimizer",
+        "_untrack_variable",
+        ("optimizers/rate.py",),
+        "takes out the rate's variable when a schedule replaces it before the build",
+        "leaves all of `variables` but that one",
+        "a saved state would have a variable that the loading optimizer lacks",
+        k.untracking,
+    ),
+    PrivateName(
+        "keras",
+        "optimizer",
+        "_var_key",
+        ("optimizers/nadam.py",),
+        "the key by which Keras tells variables apart, on TensorFlow's replicas too",
+        "hashable, one for each variable, the same at each call",
+        "exclusions from weight decay, and steps on some of the variables only",
+        k.variable_keys,
+    ),
+    PrivateName(
+        "keras",
+        "optimizer",
+        "_velocities",
+        ("optimizers/layout.py", "optimizers/nadam.py"),
+        "our build creates the second moments under the name that they have in the stock one",
+        "a variable for each that is built on, in their order",
+        "code that looks into a stock Nadam would not find the moments of this one",
+        k.moments("_velocities"),
+    ),
+    PrivateName(
+        "keras",
+        "optimizer",
+        "build",
+        ("optimizers/nadam.py",),
+        "public, but ours skips that of the class Nadam, whose u_product has a model's type",
+        "creates both moments and the product of u, and nothing else",
+        "the optimizer would lack what a new release keeps besides",
+        k.stock_build,
+    ),
+)
+
+_OTHERS = (
+    PrivateName(
+        "keras",
+        "layer",
+        "_flatten_layers",
+        ("precision/policy.py",),
+        "looks for float16 in all layers, those inside of other layers included",
+        "itself and every layer in it, at any depth",
+        "`wrap_for_policy(optimizer, model)` would leave a float16 layer unscaled",
+        k.layers,
+    ),
+    PrivateName(
+        "keras",
+        "variable",
+        "_layout",
+        ("backends/jax.py", "optimizers/nadam.py"),
+        "how JAX distributes a variable, for what the optimizer keeps for it",
+        "there on JAX; None without a distribution",
+        "state of distributed variables would lie whole on one device",
+        k.layout,
+    ),
+    PrivateName(
+        "keras",
+        "variable",
+        "_value",
+        (
+            "backends/tensorflow_packs.py",
+            "backends/torch_plan.py",
+            "backends/torch_update.py",
+        ),
+        "TensorFlow: a value becomes a stretch of a larger one, and `value` cannot be set. "
+        "PyTorch: `value` looks for scopes at every call, 4 us where a kernel takes 1",
+        "what `value` returns where no scope has another value; setting it sets `value`",
+        "every step on TensorFlow and PyTorch",
+        k.value,
+    ),
+)
+
+_TENSORFLOW = (
+    PrivateName(
+        "tensorflow",
+        "tf",
+        "__internal__.types.Tensor",
+        _PACKS,
+        "the class of what TensorFlow takes for a tensor, which Keras derives variables from too",
+        "what derives from it and has `__tf_tensor__` can be computed with",
+        "every step with small variables on TensorFlow",
+        tf.taken_for_tensor,
+        backends=("tensorflow",),
+    ),
+    PrivateName(
+        "tensorflow",
+        "tf",
+        "__internal__.distribute.strategy_supports_no_merge_call",
+        ("backends/tensorflow_replicas.py",),
+        "tells whether replicas are compiled as programs of their own, as on several GPUs",
+        "False for a MirroredStrategy on the CPU",
+        "steps on several GPUs would wait for each other for ever, or fail at the first",
+        tf.merging,
+        backends=("tensorflow",),
+    ),
+    *(
+        PrivateName(
+            "tensorflow",
+            "variable",
+            name,
+            _PACKS,
+            f"answers {who} for a variable that lies in a pack",
+            f"{during} asks the value of a variable of Keras for it, and comes to that value",
+            f"`{breaks}` of an optimizer with small variables",
+            tf.asked(name, during),
+            backends=("tensorflow",),
+        )
+        for name, during, who, breaks in (
+            ("_shared_name", "save", "the checkpoint", "tf.train.Checkpoint.save"),
+            ("_serialize_to_tensors", "save", "the checkpoint", "tf.train.Checkpoint.save"),
+            ("_restore_from_tensors", "restore", "the checkpoint", "tf.train.Checkpoint.restore"),
+            ("_export_to_saved_model_graph", "export", "the saved model", "tf.saved_model.save"),
+            ("_write_object_proto", "export", "the saved model", "tf.saved_model.save"),
+        )
+    ),
+)
+
+_KERAS_TUNER = (
+    PrivateName(
+        "keras-tuner",
+        "oracle",
+        "_check_consecutive_failures",
+        ("tuner/durable.py",),
+        "overridden: stock raises before anything of the trial's end is in its files",
+        "called once for a trial that failed; with ours all files are written after it",
+        "a search that ends for its failures would forget the last of them",
+        t.consecutive_failures,
+    ),
+    PrivateName(
+        "keras-tuner",
+        "oracle",
+        "_duplicate",
+        ("tuner/durable.py", "tuner/oracles.py"),
+        "leaves out values that a trial has had; a public way would be to keep them twice",
+        "False for new values, True for those of a trial",
+        "trials would be repeated, or a space be taken for exhausted",
+        t.duplicates,
+    ),
+    PrivateName(
+        "keras-tuner",
+        "oracle",
+        "_project_dir",
+        ("tuner/durable.py",),
+        "the folder of the search, which the tuner gives to its oracle",
+        "the folder `directory/project_name`",
+        "the search's files",
+        t.project_folder,
+    ),
+    PrivateName(
+        "keras-tuner",
+        "oracle",
+        "_random_values",
+        ("tuner/durable.py", "tuner/oracles.py"),
+        "overridden: points to try first, and values that do not depend on the process",
+        "asked for the values of each new trial, by random search and by Hyperband",
+        "`points`, `sampler` and the seed would be passed over",
+        t.random_values,
+    ),
+    PrivateName(
+        "keras-tuner",
+        "oracle",
+        "_retry_queue",
+        ("tuner/durable.py",),
+        "trials that were cut run again first when a search goes on",
+        "a list of ids, the last of which is the next trial",
+        "trials that were running when a search was killed",
+        t.retry_queue,
+    ),
+    PrivateName(
+        "keras-tuner",
+        "oracle",
+        "_save_trial",
+        ("tuner/durable.py",),
+        "overridden: files of trials are written whole, and before `oracle.json`",
+        "the only thing that writes a trial, called at its begin and at its end",
+        "a search that is killed at a bad moment",
+        t.saved_trials,
+    ),
+    PrivateName(
+        "keras-tuner",
+        "tuner",
+        "_build_hypermodel",
+        ("tuner/search_tuner.py",),
+        "overridden: each model is built with the seed of its trial",
+        "called once by `_try_build`, with the hyperparameters",
+        "trials could not be repeated to the bit",
+        t.building,
+    ),
+    PrivateName(
+        "keras-tuner",
+        "tuner",
+        "_populate_initial_space",
+        ("tuner/search_tuner.py",),
+        "overridden: the space was declared before, to look for its faults",
+        "called once by the constructor, when oracle and hypermodel are there",
+        "the space would be declared twice, by building models",
+        t.initial_space,
+    ),
+    PrivateName(
+        "keras-tuner",
+        "tuner",
+        "_try_build",
+        ("tuner/search_tuner.py",),
+        "builds a model as stock does, with its checks of size and type",
+        "returns the model of `_build_hypermodel`",
+        "each trial, and the best models",
+        t.building,
+    ),
+    PrivateName(
+        "keras-tuner",
+        "tuner",
+        "_try_run_and_update_trial",
+        ("tuner/search_tuner.py",),
+        "overridden: the epoch of the score, the reason of a failure",
+        "called by `search` for each trial, with what `search` was given",
+        "scores, and why trials failed",
+        t.running,
+    ),
+)
+
+PRIVATE: tuple[PrivateName, ...] = (*_OPTIMIZER, *_OTHERS, *_TENSORFLOW, *_KERAS_TUNER)
