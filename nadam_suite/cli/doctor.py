@@ -36,9 +36,12 @@ def doctor(
     """
     with _told_of_keras():
         load_backend(backend)
-        from nadam_suite.doctor import render, run_cells, to_json
+        import keras
+
+        from nadam_suite.doctor import render, run_cells, select, to_json
         from nadam_suite.doctor.private import try_private
 
+    select(rows or None, keras.backend.backend())  # refuses rows that there are not
     private = try_private()
     if not as_json:
         _print_private(private)
