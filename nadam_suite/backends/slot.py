@@ -9,15 +9,19 @@ from typing import Any
 
 import keras
 
-__all__ = ["HALF_PRECISION", "Running", "Slot", "State", "dtype_of", "path_of"]
+__all__ = ["HALF_PRECISION", "Running", "Slot", "State", "dtype_of", "native", "path_of"]
 
 HALF_PRECISION = ("bfloat16", "float16")
 
 
+def native(variable: Any) -> Any:
+    """Return the framework's variable of a Keras variable; another one is that itself."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
 def dtype_of(variable: Any) -> str:
     """Return the stored type of a variable, whatever autocast scope is active."""
-    native = variable.value if isinstance(variable, keras.Variable) else variable
-    return str(keras.backend.standardize_dtype(native.dtype))
+    return str(keras.backend.standardize_dtype(native(variable).dtype))
 
 
 def path_of(variable: Any) -> str:

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from nadam_suite.backends.slot import State, path_of
+from nadam_suite.backends.slot import State, native, path_of
 from nadam_suite.backends.tensorflow_batches import shares
 from nadam_suite.errors import ArgumentError
 
@@ -31,7 +30,7 @@ __all__ = [
 
 def strategy_of(variable: Any) -> Any:
     """Return the strategy under which a variable was created, or None for the default one."""
-    strategy = getattr(_native(variable), "distribute_strategy", None)
+    strategy = getattr(native(variable), "distribute_strategy", None)
     if strategy is None or type(strategy).__name__ == "_DefaultDistributionStrategy":
         return None
     return strategy
@@ -164,13 +163,13 @@ def _on_copies(
 ) -> None:
     """Run the step for each copy of the variables in this process, on the copy's device."""
     local = strategy.experimental_local_results
-    copies = local(_native(state.slots[0].variable))
+    copies = local(native(state.slots[0].variable))
     with tf.device(copies[0].device):
         values = shared()
     for index, copy in enumerate(copies):
 
         def own(value: Any, index: int = index) -> Any:
-            parts = local(_native(value))
+            parts = local(native(value))
             return parts[min(index, len(parts) - 1)]  # what is not distributed is all copies'
 
         with tf.device(copy.device):
@@ -232,18 +231,14 @@ def _stays_on_replica(strategy: Any) -> bool:
 def _copy_of(strategy: Any, context: Any) -> Callable[[Any], Any]:
     """Return a function from a variable to the copy that this replica may assign alone."""
     if isinstance(strategy, tf.distribute.TPUStrategy):
-        return _native  # one program for all: the replicated variable is each replica's own
+        return native  # one program for all: the replicated variable is each replica's own
     replica = int(tf.get_static_value(context.replica_id_in_sync_group))
 
     def copy(variable: Any) -> Any:
-        parts = strategy.experimental_local_results(_native(variable))
+        parts = strategy.experimental_local_results(native(variable))
         return parts[replica % len(parts)]
 
     return copy
-
-
-def _native(variable: Any) -> Any:
-    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def _shown(strategy: Any) -> str:

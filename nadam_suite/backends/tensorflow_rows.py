@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from nadam_suite.backends.rows import Seen
+from nadam_suite.backends.slot import native
 from nadam_suite.backends.tensorflow_update import Place
 
 __all__ = ["put", "seen", "take"]
@@ -27,7 +27,7 @@ def seen(gradient: Any, dtype: str) -> Seen | None:
 
 def take(variable: Any, rows: Seen) -> Any:
     """See `Together.take_rows`; nothing but the rows is read."""
-    return tf.gather(_native(variable), rows.indices)
+    return tf.gather(native(variable), rows.indices)
 
 
 def put(variable: Any, rows: Seen, values: Any) -> None:
@@ -40,7 +40,7 @@ def put(variable: Any, rows: Seen, values: Any) -> None:
         rank = values.shape.rank
         present = tf.reshape(rows.present, [-1] + [1] * (rank - 1))
         values = tf.where(present, values, values[:1])
-    _native(variable).scatter_update(tf.IndexedSlices(values, rows.indices))
+    native(variable).scatter_update(tf.IndexedSlices(values, rows.indices))
 
 
 def _of_fixed_number(indices: Any, values: Any) -> Seen:
@@ -54,7 +54,3 @@ def _of_fixed_number(indices: Any, values: Any) -> Seen:
     present = tf.range(size) < tf.reduce_sum(tf.cast(first, tf.int32))
     rows = tf.math.unsorted_segment_max(ordered, places, size)
     return Seen(tf.where(present, rows, ordered[:1]), sums, present)
-
-
-def _native(variable: Any) -> Any:
-    return variable.value if isinstance(variable, keras.Variable) else variable

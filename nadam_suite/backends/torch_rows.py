@@ -10,17 +10,16 @@ import torch
 from nadam_suite.backends import torch_rounding
 from nadam_suite.backends.rows import Seen
 from nadam_suite.backends.slot import Slot
+from nadam_suite.backends.torch_update import DTYPES
 
 __all__ = ["narrowed", "seen"]
-
-_TYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def seen(gradient: Any, dtype: str) -> Seen | None:
     """See `Together.seen`."""
     if not getattr(gradient, "is_sparse", False):
         return None
-    wide = gradient.to(_TYPES[dtype]).coalesce()
+    wide = gradient.to(DTYPES[dtype]).coalesce()
     indices, values = wide.indices(), wide.values()
     if len(indices) == 1:
         return Seen(indices[0], values)

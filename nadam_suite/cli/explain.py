@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from nadam_suite.cli.backend import load_backend
 from nadam_suite.cli.length import Length, load
-from nadam_suite.cli.printing import print_json
+from nadam_suite.cli.printing import print_json, widen
 
 if TYPE_CHECKING:
     from nadam_suite.config import NadamConfig, TrainConfig
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["explain"]
 
-_WIDE = 160
 _NARROW = 72  # columns without which numbers would be cut
 
 
@@ -50,8 +48,7 @@ def explain(
         print_json({"name": name, **found.to_dict()})
         return
     console = Console(highlight=False, markup=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _WIDE  # a file or pipe has no width of its own
+    widen(console)
     console.width = max(console.width, _NARROW)
     console.print(f"{name}: {found.optimizer}")
     if found.plan is not None:

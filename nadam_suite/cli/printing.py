@@ -1,4 +1,4 @@
-"""JSON on stdout for scripts: one printer for results and for errors."""
+"""What commands print: JSON on stdout for scripts, results and errors alike; width for tables."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import contextlib
 import contextvars
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
+
 from nadam_suite.errors import ConfigError
 
-__all__ = ["asks_for_json", "json_errors", "print_error", "print_json"]
+__all__ = ["asks_for_json", "json_errors", "print_error", "print_json", "widen"]
 
+_WIDE = 160
 _OPTION = "--json"
 _errors = contextvars.ContextVar("errors", default=False)
 
@@ -56,6 +60,12 @@ def json_errors(wanted: bool) -> Iterator[None]:
         yield
     finally:
         _errors.reset(token)
+
+
+def widen(console: Console) -> None:
+    """Give a console that writes to a file or pipe, which has no width of its own, a large one."""
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE
 
 
 def _plain(value: Any) -> Any:

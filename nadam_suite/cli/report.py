@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nadam_suite.cli.outputs import write_output
-from nadam_suite.cli.printing import print_json
+from nadam_suite.cli.printing import print_json, widen
 from nadam_suite.errors import ArgumentError, DataFileError
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["report_search", "show"]
 
 _FOLDER = "report"
-_WIDE = 160
 _BAR = 20
 _FAILURES = 5
 
@@ -111,8 +109,7 @@ def show(console: Console, found: SearchReport, top: int = 10) -> None:
         found: The report.
         top: How many of the best trials are shown.
     """
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _WIDE  # a file or pipe has no width of its own
+    widen(console)
     record = found.record
     console.print(f"Search {record.folder}", soft_wrap=True)
     for line in found.summary():

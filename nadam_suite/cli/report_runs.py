@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nadam_suite.cli.outputs import checked_output, write_output
-from nadam_suite.cli.printing import print_json
+from nadam_suite.cli.printing import print_json, widen
 
 if TYPE_CHECKING:
     from nadam_suite.experiment.report import Comparison
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["report_runs", "show"]
 
 _PAGE = "report.html"
-_WIDE = 160
 _KEYS = 12
 
 
@@ -73,8 +71,7 @@ def show(console: Console, found: Comparison) -> None:
         console: Where to; without markup.
         found: The runs.
     """
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _WIDE  # a file or pipe has no width of its own
+    widen(console)
     for run in found.runs:
         style = "" if run.status == "finished" else "yellow"
         console.print(Text.assemble(f"{run.label}: ", (f"{run.state()}.", style)), soft_wrap=True)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from nadam_suite.experiment.folder import HISTORY
 from nadam_suite.tuner.runs import RUN
 from nadam_suite.tuner.search_folder import read_search
 from nadam_suite.tuner.search_record import SearchRecord, TrialRecord
@@ -134,7 +135,7 @@ def _rows(record: SearchRecord, epochs: int) -> Iterator[tuple[TrialRecord, str,
 def _epochs_of(trial: TrialRecord) -> int:
     """Return how many epochs a trial's run has trained, by its history."""
     with contextlib.suppress(OSError):  # it has none before its first epoch
-        return max(0, (trial.folder / RUN / "history.csv").read_text("utf-8").count("\n") - 1)
+        return max(0, (trial.folder / RUN / HISTORY).read_text("utf-8").count("\n") - 1)
     return 0
 
 

@@ -13,7 +13,15 @@ from typing import Any
 from nadam_suite.callbacks.event_file import append_values, event_path
 from nadam_suite.config import TrainConfig
 
-__all__ = ["append_end", "append_message", "append_start", "fill", "hparams_path", "run_hparams"]
+__all__ = [
+    "append_end",
+    "append_message",
+    "append_start",
+    "fill",
+    "flat",
+    "hparams_path",
+    "run_hparams",
+]
 
 _SUFFIX = ".hparams"
 _TOP = ("batch_size", "epochs", "model", "data", "precision", "seed")
@@ -94,16 +102,15 @@ def run_hparams(config: TrainConfig) -> dict[str, Any]:
     table = config.to_dict()
     found = {key: table[key] for key in _TOP}
     for part in ("optimizer", "schedule"):
-        found |= _flat(table.get(part) or {}, f"{part}.")
+        values = flat(table.get(part) or {}, f"{part}.")
+        found |= {k: v for k, v in values.items() if isinstance(v, (bool, int, float, str))}
     return found
 
 
-def _flat(table: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return the plain values of a table by dotted key."""
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return what a table and the tables in it hold, by dotted key."""
     found: dict[str, Any] = {}
     for key, value in table.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, (bool, int, float, str)):
-            found[f"{prefix}{key}"] = value
+        inner = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
     return found

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from nadam_suite.callbacks.event_file import append_scalars, event_path
 from nadam_suite.callbacks.layer_norms import Norms
 from nadam_suite.callbacks.norms import norm_tags
 
-__all__ = ["EventLog"]
+__all__ = ["EventLog", "is_raw"]
 
 
 class EventLog:
@@ -58,11 +58,15 @@ class EventLog:
         append_scalars(self._files[split], scalars, step)
 
 
+def is_raw(name: str, names: Container[str]) -> bool:
+    """Return whether a metric is that of raw weights, where another one is of their averages."""
+    return name.startswith("val_raw_") and f"val_{name.removeprefix('val_raw_')}" in names
+
+
 def _place(name: str, row: Mapping[str, float]) -> tuple[str, str]:
     """Return the sub-folder of a metric, and what it is called there."""
-    raw = name.removeprefix("val_raw_")
-    if raw != name and f"val_{raw}" in row:
-        return "validation_raw", raw
+    if is_raw(name, row):
+        return "validation_raw", name.removeprefix("val_raw_")
     if name.startswith("val_"):
         return "validation", name.removeprefix("val_")
     return "train", name

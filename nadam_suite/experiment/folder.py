@@ -23,9 +23,9 @@ from nadam_suite.config import (
 )
 from nadam_suite.errors import NadamSuiteError, NadamSuiteWarning, RunFolderError
 
-__all__ = ["CONFIG", "ENVIRONMENT", "FREE", "ORIGIN", "RESULT", "RunFolder"]
+__all__ = ["CONFIG", "ENVIRONMENT", "FREE", "HISTORY", "ORIGIN", "RESULT", "RunFolder"]
 
-CONFIG, ENVIRONMENT = "config.toml", "environment.json"
+CONFIG, ENVIRONMENT, HISTORY = "config.toml", "environment.json", "history.csv"
 ORIGIN, RESULT = "origin.json", "result.json"
 _CHECKPOINTS, _BEFORE = "checkpoints", "before-extension-"
 # Where the run goes, what it is called, what it keeps and logs, and how a search would go change

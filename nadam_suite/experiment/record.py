@@ -14,7 +14,7 @@ from nadam_suite.callbacks import TrainingState
 from nadam_suite.config import TrainConfig
 from nadam_suite.experiment.event_hparams import append_end, append_start, hparams_path, run_hparams
 from nadam_suite.experiment.events import EventLog
-from nadam_suite.experiment.folder import RunFolder
+from nadam_suite.experiment.folder import HISTORY, RunFolder
 from nadam_suite.experiment.norm_record import NormRecord
 
 __all__ = ["Recorder", "history_csv"]
@@ -56,14 +56,14 @@ class Recorder(keras.callbacks.Callback):
         self._add_norms()
         self._hparams = hparams_path(place)
         append_start(self._hparams, self._config.name, run_hparams(self._config).items())
-        self._folder.write_text("history.csv", history_csv(self._state.history))
+        self._folder.write_text(HISTORY, history_csv(self._state.history))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write the epoch that the state has just added."""
         if self._events is not None:
             self._events.add(self._state.history[-1])
         self._add_norms()
-        self._folder.write_text("history.csv", history_csv(self._state.history))
+        self._folder.write_text(HISTORY, history_csv(self._state.history))
 
     def on_train_end(self, logs: Any = None) -> None:
         """Tell TensorBoard that the training has ended well."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.distribution.cluster import result_of
-from tests.processes import installed, run_python
+from tests.distribution.cluster import on_two_devices_and_one
+from tests.processes import installed
 
 pytestmark = [pytest.mark.multi_device, pytest.mark.once, pytest.mark.slow]
 
@@ -71,18 +71,12 @@ def test_on_two_devices_as_on_one(backend, strategy, tmp_path):
     """Metrics, statistics, files, what is restored and what is resumed from: as on one device."""
     if not installed(backend):
         pytest.skip(f"{backend} is not installed")
-    results = {}
-    for name, devices in ((strategy, 2), ("none", 1)):
-        folder = tmp_path / name
-        folder.mkdir()
-        done = run_python(_PROGRAM, name, str(devices), backend=backend, cwd=folder)
-        results[name] = result_of(done.stdout)
-    two, one = results[strategy], results["none"]
+    two, one = on_two_devices_and_one(_PROGRAM, strategy, backend, tmp_path)
     for metric in ("loss", "val_loss", "val_raw_loss"):
         np.testing.assert_allclose(two["logs"][metric], one["logs"][metric], rtol=1e-4)
     assert np.argmin(two["logs"]["val_loss"]) == 2
     np.testing.assert_allclose(two["statistics"], one["statistics"], rtol=1e-6)
-    for result in results.values():
+    for result in (two, one):
         assert result["shown"] == "ema"
         assert result["unchanged"]
         assert result["resumed"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.distribution.cluster import result_of
-from tests.processes import installed, run_python
+from tests.distribution.cluster import on_two_devices_and_one
+from tests.processes import installed
 
 pytestmark = [pytest.mark.multi_device, pytest.mark.once, pytest.mark.slow]
 
@@ -45,11 +45,7 @@ def test_on_two_devices_as_on_one(backend, strategy, tmp_path):
     """Layer by layer and in the logs, also in windows that two epochs share."""
     if not installed(backend):
         pytest.skip(f"{backend} is not installed")
-    results = {}
-    for name, devices in ((strategy, 2), ("none", 1)):
-        done = run_python(_PROGRAM, name, str(devices), backend=backend, cwd=tmp_path)
-        results[name] = result_of(done.stdout)
-    two, one = results[strategy], results["none"]
+    two, one = on_two_devices_and_one(_PROGRAM, strategy, backend, tmp_path)
     assert two["steps"] == one["steps"] == [3, 6, 12]
     assert [row[0] for row in two["rows"]] == ["hidden", "out"] * 3
     for ours, theirs in zip(two["rows"], one["rows"], strict=True):

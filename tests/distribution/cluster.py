@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import IO, Any
 
-from tests.processes import _BOOTSTRAP, LIMIT, environment
+from tests.processes import _BOOTSTRAP, LIMIT, environment, run_python
 
 
 def free_ports(count: int) -> list[int]:
@@ -74,6 +75,20 @@ def result_of(printed: str) -> Any:
     lines = [line for line in printed.splitlines() if line.startswith("RESULT ")]
     assert len(lines) == 1, printed[-3000:]
     return json.loads(lines[0].removeprefix("RESULT "))
+
+
+def on_two_devices_and_one(program: str, strategy: str, backend: str, folder: Path) -> list[Any]:
+    """Results of a program on two devices that share batches, and on one.
+
+    It is given the strategy and the number of devices, and runs in a folder of its own each time.
+    """
+    results = []
+    for name, devices in ((strategy, 2), ("none", 1)):
+        own = folder / name
+        own.mkdir()
+        done = run_python(program, name, str(devices), backend=backend, cwd=own)
+        results.append(result_of(done.stdout))
+    return results
 
 
 def _wait(processes: list[subprocess.Popen[str]], deadline: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from nadam_suite.experiment.events import is_raw
 from nadam_suite.experiment.report.chart import Curve, chart
 from nadam_suite.experiment.report.record import RunRecord
 
@@ -35,7 +36,7 @@ def metric_charts(runs: Sequence[RunRecord]) -> list[str]:
         runs: The runs.
     """
     names = list(dict.fromkeys(name for run in runs for name in run.metrics))
-    raw = {name for name in names if _is_raw(name, names)}
+    raw = {name for name in names if is_raw(name, names)}
     bases = dict.fromkeys(name.removeprefix(_RAW if name in raw else _VALIDATION) for name in names)
     found = []
     for base in bases:
@@ -113,8 +114,3 @@ def _overlaid(runs: Sequence[RunRecord], name: str, title: str) -> str:
 
 def _points(run: RunRecord, name: str) -> tuple[tuple[float, float], ...]:
     return tuple((row["epoch"] + 1, row[name]) for row in run.history if name in row)
-
-
-def _is_raw(name: str, names: Sequence[str]) -> bool:
-    """Return whether a metric is that of raw weights, where another one is of their averages."""
-    return name.startswith(_RAW) and f"{_VALIDATION}{name.removeprefix(_RAW)}" in names

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
+from nadam_suite.experiment.event_hparams import flat
 from nadam_suite.experiment.report import curves
 from nadam_suite.experiment.report.chart import Curve, chart
 from nadam_suite.experiment.report.compare import Comparison, Difference
@@ -168,8 +168,8 @@ def _config(run: RunRecord, *, opened: bool) -> list[str]:
 
 
 def _environment(run: RunRecord, opened: bool) -> list[str]:
-    flat = _flat(run.environment)
-    rows = [row([key, shown(value)], text=(0, 1)) for key, value in flat.items()]
+    facts = flat(run.environment).items()
+    rows = [row([key, shown(value)], text=(0, 1)) for key, value in facts]
     return details(run.label, [table(["what", "value"], rows, (0, 1))], opened=opened)
 
 
@@ -181,14 +181,6 @@ def _numbers(run: RunRecord) -> list[str]:
         for each in run.history
     ]
     return details(f"{run.label}: what each epoch logged", [table(["epoch", *names], rows)])
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        inner = isinstance(value, Mapping)
-        found |= _flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
-    return found
 
 
 def _digits(value: float | None) -> str:

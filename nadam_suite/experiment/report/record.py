@@ -15,13 +15,12 @@ from nadam_suite.callbacks.layer_norms import Norms
 from nadam_suite.callbacks.monitored import better, checked_monitor
 from nadam_suite.config import TrainConfig, load_config
 from nadam_suite.errors import ArgumentError, DataFileError, RunFolderError
-from nadam_suite.experiment.folder import CONFIG, RunFolder
+from nadam_suite.experiment.folder import CONFIG, HISTORY, RunFolder
 from nadam_suite.experiment.norm_record import NORMS, read_norms
 from nadam_suite.experiment.sessions import is_alive, read_sessions
 
 __all__ = ["RunRecord", "is_run", "read_run", "run_folder"]
 
-HISTORY = "history.csv"
 _TRIAL = "trial.json"  # beside the run of a search's trial
 # What callbacks log beside the metrics.
 _LOGGED = frozenset(
