@@ -27,7 +27,11 @@ RIVALS = {
     },
 }
 EXPECTED = {
-    "steps": STEPS | {f"{step}, first step" for step in STEPS} | NULL | RIVALS.get(BACKEND, set()),
+    "steps": STEPS
+    | {f"{step}, first step" for step in STEPS}
+    | NULL
+    | {"x - g alone, plain"}
+    | RIVALS.get(BACKEND, set()),
     "accumulation": {
         f"{side}, {part}"
         for side in ("ours", "stock")

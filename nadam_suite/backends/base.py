@@ -199,7 +199,7 @@ class Backend(Together):
 
         Momentum and velocity are written; the new weights are returned in full precision and are
         the caller's to constrain and to write. A weight that is written and has no constraint may
-        be returned as None.
+        be returned as None, or as `Written`, which spares its averages reading it again.
         """
         new_weights = []
         for slot, gradient in zip(slots, gradients, strict=True):

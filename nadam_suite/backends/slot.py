@@ -9,7 +9,17 @@ from typing import Any
 
 import keras
 
-__all__ = ["HALF_PRECISION", "Running", "Slot", "State", "dtype_of", "native", "path_of"]
+__all__ = [
+    "HALF_PRECISION",
+    "Intake",
+    "Running",
+    "Slot",
+    "State",
+    "Written",
+    "dtype_of",
+    "native",
+    "path_of",
+]
 
 HALF_PRECISION = ("bfloat16", "float16")
 
@@ -98,6 +108,32 @@ class Slot:
         if self.master is not None:
             self.master.assign(weight)
         self.variable.assign(keras.ops.cast(weight, dtype_of(self.variable)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A new weight that is in its variable already.
+
+    Args:
+        weight: The same as a tensor in full precision, or None where it has to be read.
+        averaged: Whether its averages have taken it in as the scalars' `intakes` say.
+    """
+
+    weight: Any = None
+    averaged: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Intake:
+    """How the running averages at one position take in the weights of this update.
+
+    Args:
+        share: Share of the weights, in (0, 1].
+        first: Whether the weights come in as they are.
+    """
+
+    share: Any
+    first: Any
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from nadam_suite.backends import tensorflow_packs, tensorflow_rows, tensorflow_update
+from nadam_suite.backends import (
+    tensorflow_packs,
+    tensorflow_rows,
+    tensorflow_sums,
+    tensorflow_update,
+)
 from nadam_suite.backends.base import Backend
 from nadam_suite.backends.rows import Seen
 from nadam_suite.backends.scope import Sharing
@@ -77,14 +82,13 @@ class TensorFlowBackend(Backend):
         tf.cond(predicate, _returning_nothing(if_true), _returning_nothing(if_false))
 
     def finite(self, tensors: Sequence[Any]) -> Any:
-        """Sum the squares, one kernel a tensor that reads it once.
+        """Sum the squares, which reads each tensor once.
 
         A sum may overflow by itself, so where one is not finite the elements decide.
         """
         values = [getattr(tensor, "values", tensor) for tensor in tensors]
-        sums = [tf.cast(tf.nn.l2_loss(value), "float32") for value in values]
         return tf.cond(
-            tf.math.is_finite(tf.add_n(sums)),
+            tf.math.is_finite(tensorflow_sums.total(values, "float32")),
             lambda: tf.constant(True),
             lambda: super(TensorFlowBackend, self).finite(values),
         )
@@ -171,7 +175,11 @@ class TensorFlowBackend(Backend):
 
     def norm(self, tensors: Sequence[Any], dtype: str) -> Any:
         """Square and sum in one pass."""
-        return tensorflow_update.norm(tensors, dtype)
+        return tensorflow_sums.norm(tensors, dtype)
+
+    def squares(self, tensors: Sequence[Any]) -> list[Any]:
+        """Square and sum in one pass each."""
+        return tensorflow_sums.squares(tensors)
 
     def eagerly(self, function: Callable[[], None], variables: Sequence[Any]) -> None:
         """Leave the graph that is being traced, and the replica that traces it."""

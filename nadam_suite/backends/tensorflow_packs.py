@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nadam_suite.backends.slot import Slot, State, dtype_of
+from nadam_suite.backends.slot import Slot, State, Written, dtype_of
 
 __all__ = ["Part", "arrange", "average", "gathered", "together", "update", "values"]
 
@@ -224,8 +224,9 @@ def update(
     first, shapes = slots[0], _shapes([slot.variable for slot in slots])
     momentum = _Segment([slot.momentum.value for slot in slots])
     velocity = _Segment([slot.velocity.value for slot in slots])
-    # Without decay a step adds to a weight what does not depend on it: no need to read it.
-    adds = scalars.decay is None or not first.decay
+    # Without decay a step adds to a weight what does not depend on it: no need to read it, unless
+    # an average will want it.
+    adds = (scalars.decay is None or not first.decay) and not first.averages
     if adds:
         weight = tf.zeros((), gradient.dtype)
     else:
@@ -241,7 +242,7 @@ def update(
         native = slot.variable.value
         write = native.assign_add if adds else native.assign
         write(tensor, read_value=False)
-        weights.append(None)
+        weights.append(None if adds else Written(tensor))
     return weights
 
 
@@ -284,9 +285,20 @@ def _gathered(tensors: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> Any:
     flat = []
     for shape, members in _runs(shapes):
         parts = [tensors[member] for member in members]
-        whole = tf.stack(parts) if len(parts) > 1 else parts[0]
+        if (whole := _before_unstack(parts)) is None:
+            whole = tf.stack(parts) if len(parts) > 1 else parts[0]
         flat.append(tf.reshape(whole, [len(parts) * math.prod(shape)]))
     return tf.concat(flat, 0) if len(flat) > 1 else flat[0]
+
+
+def _before_unstack(parts: Sequence[Any]) -> Any:
+    """Return the stack that `_scattered` took these from in the graph being traced, or None."""
+    if not all(tf.is_symbolic_tensor(part) for part in parts):
+        return None
+    operation = parts[0].op
+    if operation.type != "Unpack" or list(map(id, parts)) != list(map(id, operation.outputs)):
+        return None
+    return operation.inputs[0]
 
 
 def _scattered(flat: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:

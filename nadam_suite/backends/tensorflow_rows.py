@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from nadam_suite.backends.rows import Seen
 from nadam_suite.backends.slot import native
-from nadam_suite.backends.tensorflow_update import Place
+from nadam_suite.backends.tensorflow_place import Place
 
 __all__ = ["put", "seen", "take"]
 

@@ -6,15 +6,15 @@ XLA gains by as well. The others of one shape are read into one stack, computed 
 assigned from it: six operations each instead of thirty. Large ones go through a function that XLA
 compiles, in the middle of a graph that it does not. What they are in a saved state stays the same.
 
-Stacks and fusing are left out where they would not do: see `Place`.
+Stacks and fusing are left out where they would not do: see `tensorflow_place`.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 import math
+import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
@@ -23,39 +23,15 @@ import tensorflow as tf
 
 from nadam_suite.backends import rounding, tensorflow_packs
 from nadam_suite.backends.slot import Slot, State, dtype_of
+from nadam_suite.backends.tensorflow_place import Place
 from nadam_suite.backends.tensorflow_replicas import strategy_of
 
-__all__ = ["Place", "arrange", "average", "norm", "update"]
+__all__ = ["arrange", "average", "update"]
 
 SMALL = 2**14  # elements up to which dispatch costs more than copying into a stack and out of it
 STACKED = 4  # variables from which on a stack is worth it
 FUSED = 2**20  # elements, of all large variables, from which on compiling is worth it
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """What may be done where a step is being traced or run.
-
-    Args:
-        stacks: Whether small variables may be stacked. XLA takes four times as long to compile it,
-            and fuses by itself.
-        fuses: Whether XLA may be called from here, on a CPU. On GPUs it needs tools that many
-            machines lack, and eagerly it would be traced again at each step.
-    """
-
-    stacks: bool
-    fuses: bool
-
-    @classmethod
-    def here(cls) -> Place:
-        """Look at the graph that is being traced, if one is."""
-        if tf.distribute.has_strategy():
-            return cls(stacks=False, fuses=False)
-        if tf.executing_eagerly():
-            return cls(stacks=True, fuses=False)
-        in_function = tf.compat.v1.get_default_graph().building_function
-        plain = in_function and not _is_for_xla()
-        return cls(stacks=plain, fuses=plain and _xla_works())
+SHARES = 8  # compiled functions at most; each costs a call
 
 
 def arrange(state: State) -> None:
@@ -124,7 +100,8 @@ def update(
         packs,
     )
     parts = [(packed, places) for places in packs] + [(stacked, places) for places in stacks]
-    return _collected([*parts, (fused, large), (plain, rest)], len(slots))
+    parts += [(fused, places) for places in _shared_out(large, [slot.variable for slot in slots])]
+    return _collected([*parts, (plain, rest)], len(slots))
 
 
 def _collected(
@@ -172,28 +149,15 @@ def average(
         members, tensors = chosen(places)
         stack = _Stack(members)
         one_by_one([stack], [tf.stack(list(map(tf.convert_to_tensor, tensors)))], share, first)
-    if large:
+    for places in _shared_out(large, averages):
 
-        def body() -> list[Any]:
-            one_by_one(*chosen(large), share, first)
+        def body(places: list[int] = places) -> list[Any]:
+            one_by_one(*chosen(places), share, first)
             return []
 
         _fused(body)
     if rest:
         one_by_one(*chosen(rest), share, first)
-
-
-def norm(tensors: Sequence[Any], dtype: str) -> Any:
-    """Do what `Backend.norm` does, in one pass that only reads."""
-    unknown = (None,)  # of a dense gradient made of a sparse one
-    shapes = [unknown if t.shape.rank is None else tuple(t.shape) for t in tensors]
-    keys = [(tensor.dtype, shape) for tensor, shape in zip(tensors, shapes, strict=True)]
-    stacks, _, _ = _divided(keys, shapes, [False] * len(tensors))
-    together = {place for places in stacks for place in places}
-    whole = [tf.stack([tensors[place] for place in places]) for places in stacks]
-    whole += [tensor for place, tensor in enumerate(tensors) if place not in together]
-    halves = [tf.cast(tf.nn.l2_loss(tensor), dtype) for tensor in whole]
-    return tf.sqrt(2.0 * tf.add_n(halves))
 
 
 class _Stack:
@@ -275,6 +239,21 @@ def _divided(
     return stacks, large, [number for number in range(len(sizes)) if number not in taken]
 
 
+def _shared_out(places: Sequence[int], variables: Sequence[Any]) -> list[list[int]]:
+    """Divide places into about equal loads, one for each thread that TensorFlow runs operations in.
+
+    What XLA has compiled runs its kernels one after the other, each on several threads only if it
+    is large. Two compiled functions run side by side.
+    """
+    threads = tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
+    sizes = {place: _size(variables[place].shape) for place in places}
+    shares = max(1, min(threads, SHARES, int(sum(sizes.values()) // FUSED)))
+    loads: list[list[int]] = [[] for _ in range(shares)]
+    for place in sorted(places, key=lambda place: -sizes[place]):
+        min(loads, key=lambda load: sum(sizes[one] for one in load)).append(place)
+    return [sorted(load) for load in loads if load]
+
+
 def _size(shape: Any) -> float:
     """Return the number of elements, infinity where that is not known."""
     return math.inf if None in tuple(shape) else math.prod(tuple(shape))
@@ -305,38 +284,5 @@ def _on_cpu(variables: Iterable[Any]) -> bool:
             return False
         device = tf.DeviceSpec.from_string(value.device)
         if (device.job, device.device_type, device.device_index) != ("localhost", "CPU", 0):
-            return False
-    return True
-
-
-def _is_for_xla() -> bool:
-    """Whether XLA compiles the function that is being traced, or one that it is traced in.
-
-    TensorFlow marks a branch for lowering unless XLA will see it. Where the mark is not found for
-    another reason, the step is traced as if for XLA, which is right everywhere.
-    """
-    marks = []
-
-    def branch() -> None:
-        result = tf.cond(tf.constant(True), lambda: tf.constant(0.0), lambda: tf.constant(1.0))
-        operation = result.op
-        while operation.type == "Identity":
-            operation = operation.inputs[0].op
-        try:
-            marks.append(operation.get_attr("_lower_using_switch_merge"))
-        except ValueError:
-            marks.append(False)
-
-    tf.function(branch, autograph=False).get_concrete_function()
-    return not marks[0]
-
-
-@functools.cache
-def _xla_works() -> bool:
-    """Whether this TensorFlow can compile for the CPU; asked once a process."""
-    with tf.init_scope(), tf.device("CPU:0"):
-        try:
-            tf.function(lambda: tf.constant(1.0) + 1.0, autograph=False, jit_compile=True)()
-        except tf.errors.OpError:
             return False
     return True

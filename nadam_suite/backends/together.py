@@ -23,6 +23,8 @@ class Together:
 
     # Whether `update` multiplies the gradients by what the scalars say, block by block.
     scales_in_update = False
+    # Whether `update` lets averages take in weights, block by block; see `StepScalars.intakes`.
+    averages_in_update = False
 
     def densify(self, gradient: Any) -> Any:
         """Return a dense gradient; contributions to the same row are summed."""
@@ -78,8 +80,12 @@ class Together:
 
     def norm(self, tensors: Sequence[Any], dtype: str) -> Any:
         """Return the Euclidean norm of all tensors together, for arithmetic in type `dtype`."""
-        squares = [keras.ops.cast(keras.ops.sum(keras.ops.square(t)), dtype) for t in tensors]
+        squares = [keras.ops.cast(square, dtype) for square in self.squares(tensors)]
         return keras.ops.sqrt(keras.ops.sum(keras.ops.stack(squares)))
+
+    def squares(self, tensors: Sequence[Any]) -> list[Any]:
+        """Return the sum of the squares of each tensor, a scalar of its type."""
+        return [keras.ops.sum(keras.ops.square(tensor)) for tensor in tensors]
 
     def scaled(self, tensors: Sequence[Any], factor: Any, scalars: Any) -> tuple[list[Any], Any]:
         """Multiply all gradients by one factor, now or in the update.

@@ -34,6 +34,8 @@ class PythonMath:
 class TorchBackend(Backend):
     """Adapter of the PyTorch backend."""
 
+    averages_in_update = True
+
     math: Any = PythonMath
     scales_in_update = True
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from nadam_suite.backends import torch_update
-from nadam_suite.backends.slot import Slot
+from nadam_suite.backends.slot import Slot, Written
 from nadam_suite.backends.torch_update import Factors
 
 __all__ = ["Plan", "update"]
@@ -38,8 +38,8 @@ def update(slots: Sequence[Slot], gradients: Sequence[Any], scalars: Any) -> lis
     """Update as `torch_update.update` does, with what is known of the slots from steps before.
 
     Returns:
-        For each slot None, if it is written and has no constraint, or what `torch_update.update`
-        returns.
+        For each slot None or `Written`, if it is written and has no constraint, or what
+        `torch_update.update` returns.
     """
     plan = _plan_of(slots)
     return (_unplanned if plan is None else plan.update)(slots, gradients, scalars)
@@ -91,17 +91,21 @@ class Plan:
         count = len(slots)
         rows = list(zip(*(tensors[i * count : (i + 1) * count] for i in range(3)), strict=True))
         groups: dict[Any, list[int]] = collections.defaultdict(list)
+        averages: dict[int, tuple[Any, ...]] = {}
         for place, (slot, row) in enumerate(zip(slots, rows, strict=True)):
             key = row[0].dtype, slot.learning_rate, slot.decay
-            groups[_kind(slot, row), key].append(place)
+            if (kind := _kind(slot, row)) == "cut" and _averages_fit(slot, row[0]):
+                averages[place] = slot.averages
+            groups[(kind, place in averages), key].append(place)
         scratch: dict[Any, tuple[Any, Any]] = {}
         self.rest: list[int] = []
         self.parts: list[Pack | Cut] = []
-        for (kind, (dtype, rate, decay)), places in groups.items():
+        for ((kind, averaged), (dtype, rate, decay)), places in groups.items():
             if kind == "rest":
                 self.rest += places
             elif kind == "cut":
-                self.parts.append(Cut(places, [rows[place] for place in places], rate, decay))
+                own = [rows[i] + tuple(map(_own, averages.get(i, ()))) for i in places]
+                self.parts.append(Cut(places, own, rate, decay, averaged))
             else:
                 if dtype not in scratch:
                     size = torch_update.SINGLE
@@ -116,6 +120,11 @@ class Plan:
             (i, rows[i][0]) for i, slot in enumerate(slots) if slot.constraint is not None
         ]
         self.pointers = list(map(_pointer, tensors))
+        self.averages = [
+            (average, average._value, average._value.data_ptr())
+            for kept in averages.values()
+            for average in kept
+        ]
 
     def fits(self, slots: Sequence[Slot], tensors: list[Any]) -> bool:
         """Return whether the plan is for these slots, and all their tensors are as they were."""
@@ -125,6 +134,10 @@ class Plan:
             and all(map(operator.is_, tensors, self.tensors))
             and list(map(_pointer, tensors)) == self.pointers
             and all(map(_contiguous, self.large))
+            and all(
+                average._value is tensor and tensor.data_ptr() == pointer
+                for average, tensor, pointer in self.averages
+            )
         )
 
     def update(self, slots: Sequence[Slot], gradients: Sequence[Any], scalars: Any) -> list[Any]:
@@ -133,7 +146,13 @@ class Plan:
         scale = 1.0 if scalars.gradient_scale is None else float(scalars.gradient_scale)
         for part in self.parts:
             factors = Factors.of(scalars, part.rate, part.decay, scale)
-            part.update([gradients[place] for place in part.places], factors)
+            own = [gradients[place] for place in part.places]
+            if isinstance(part, Cut) and part.averaged and scalars.intakes:
+                part.update(own, factors, [intake.share for intake in scalars.intakes])
+                for place in part.places:
+                    result[place] = Written(averaged=True)
+            else:
+                part.update(own, factors)
         for place, weight in self.constrained:
             result[place] = weight
         if self.rest:
@@ -156,6 +175,16 @@ def _kind(slot: Slot, row: Sequence[Any]) -> str:
     return "cut" if weight.is_contiguous() else "rest"
 
 
+def _averages_fit(slot: Slot, weight: Any) -> bool:
+    """Return whether the averages of a slot can be mixed with its weight, block by block."""
+    if not slot.averages or slot.constraint is not None:
+        return False
+    held = list(map(_own, slot.averages))
+    return all(t.dtype == weight.dtype and t.device == weight.device for t in held) and all(
+        map(_contiguous, held)
+    )
+
+
 def _gathered(places: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
     """Return places in groups that one CPU thread computes with."""
     groups: list[list[int]] = []
@@ -171,24 +200,38 @@ def _gathered(places: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
 
 @dataclasses.dataclass
 class Cut:
-    """Large variables that share their multipliers."""
+    """Large variables that share their multipliers.
+
+    Args:
+        places: Positions of their slots in the plan.
+        rows: Tensors of variable, momentum, velocity and, where they are `averaged`, averages.
+        rate: Multiplier of the learning rate.
+        decay: Multiplier of the decay.
+        averaged: Whether their averages may be mixed with the weights here.
+    """
 
     places: list[int]
     rows: dataclasses.InitVar[list[Any]]
     rate: float
     decay: float
+    averaged: bool
 
     def __post_init__(self, rows: list[Any]) -> None:
         columns = [[tensor.detach() for tensor in column] for column in zip(*rows, strict=True)]
         self.size = torch_update.CACHED
         self.blocks = list(torch_update.blocks(columns, self.size))
 
-    def update(self, gradients: Sequence[Any], factors: Factors) -> None:
-        """Update them block by block."""
+    def update(
+        self, gradients: Sequence[Any], factors: Factors, shares: Sequence[float] = ()
+    ) -> None:
+        """Update them block by block, and their averages where there are shares for them."""
         kernel = torch_update.by_adam if factors.suit_adam else torch_update.by_lists
         pieces = torch_update.blocks([[g.contiguous() for g in gradients]], self.size)
-        parts = ((x, g, m, v) for (x, m, v), (g,) in zip(self.blocks, pieces, strict=True))
-        torch_update.update_columns(kernel, parts, factors)
+        parts = (
+            (x, g, m, v, *averages[: len(shares)])
+            for (x, m, v, *averages), (g,) in zip(self.blocks, pieces, strict=True)
+        )
+        torch_update.update_columns(kernel, parts, factors, shares)
 
 
 class Pack:

@@ -220,13 +220,20 @@ def update(slots: Sequence[Slot], gradients: Sequence[Any], scalars: Any) -> lis
     return result
 
 
-def update_columns(kernel: Any, parts: Iterable[Any], factors: Factors) -> None:
-    """Update weights, given gradients, momentums and velocities; a part is a list of each."""
-    for x, g, m, v in parts:
+def update_columns(
+    kernel: Any, parts: Iterable[Any], factors: Factors, shares: Sequence[float] = ()
+) -> None:
+    """Update weights, given gradients, momentums and velocities; a part is a list of each.
+
+    Lists of averages may follow them, which take the new weights in by their `shares`.
+    """
+    for x, g, m, v, *averages in parts:
         # Not beta_2 * v + (1 - beta_2) * g ** 2: in float32 these two do not add up to one.
         torch._foreach_sub_(v, v, alpha=factors.velocity_share)
         torch._foreach_addcmul_(v, g, g, factors.velocity_share * factors.scale**2)
         kernel(x, g, m, v, factors)
+        if averages:  # while the weights are in the cache
+            mix(averages, x, shares)
 
 
 def by_adam(x: Any, g: Any, m: Any, v: Any, factors: Factors) -> None:
@@ -285,17 +292,21 @@ def by_lists(x: Any, g: Any, m: Any, v: Any, factors: Factors) -> None:
 
 
 def take_in(averages: Sequence[Any], weights: Sequence[Any], share: float) -> None:
-    """Let averages, all on one device, take weights in, in place; see `Backend.average`.
-
-    A share of one gives the weights to the bit.
-    """
+    """Let averages on one device take weights in, to the bit by a share of one."""
     columns = [list(averages), list(weights)]
     parts: Iterable[list[list[Any]]] = [columns]
     own = [tensor for column in columns for tensor in column]
     if own and own[0].device.type == "cpu" and all(map(_contiguous, own)):
         parts = blocks(columns, CACHED)  # what is looked at is in the cache for what follows
     for means, news in parts:
-        finite = news if all_finite(news) else list(map(_finite_or, news, means))
+        mix([means], news, [share])
+
+
+def mix(averages: Sequence[Sequence[Any]], weights: Any, shares: Sequence[float]) -> None:
+    """Let lists of averages take weights in, which are looked at once."""
+    fine = all_finite(weights)
+    for means, share in zip(averages, shares, strict=True):
+        finite = weights if fine else list(map(_finite_or, weights, means))
         torch._foreach_lerp_(means, finite, share)
 
 
@@ -306,13 +317,23 @@ def _finite_or(tensor: Any, other: Any) -> Any:
 def all_finite(tensors: Sequence[Any]) -> bool:
     """Return whether all elements are finite.
 
-    Of all ways to find NaN and infinity the norm is the fastest on CPU and GPU. It may overflow by
-    itself, so where one is not finite the elements decide.
+    Of all ways to find NaN and infinity the norm is the fastest on a GPU; on a CPU the product of a
+    large tensor with itself is, in half the time. Both may overflow by themselves, so where one is
+    not finite the elements decide.
     """
+    if len(tensors) == 1 and (flat := _flat_on_cpu(tensors[0])) is not None:
+        return math.isfinite(torch.dot(flat, flat).item()) or bool(torch.isfinite(flat).all())
     norms = grouped(operator.attrgetter("device", "dtype"), torch._foreach_norm(list(tensors)))
     if all(math.isfinite(torch.stack(group).sum().item()) for group in norms.values()):
         return True
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+
+def _flat_on_cpu(tensor: Any) -> Any:
+    """Return a view of one dimension, or None where there is none or it is not on a CPU."""
+    if tensor.device.type != "cpu" or tensor.dtype not in DTYPES.values():
+        return None
+    return tensor.view(-1) if tensor.is_contiguous() else None
 
 
 def grouped(key: Any, members: Iterable[Any]) -> dict[Any, list[Any]]:

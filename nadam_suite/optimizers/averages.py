@@ -11,19 +11,25 @@ import keras
 import numpy as np
 
 from nadam_suite.backends import get_backend
-from nadam_suite.backends.slot import Slot, State
+from nadam_suite.backends.slot import Intake, Slot, State
 from nadam_suite.errors import ArgumentError, NadamSuiteWarning, StateError
 
-__all__ = ["Averages", "Shown", "overwrite", "take_in"]
+__all__ = ["Averages", "Shown", "intakes", "overwrite", "take_in"]
 
 
-def take_in(state: State, position: int, still: Collection[int] = ()) -> None:
+def take_in(
+    state: State,
+    position: int,
+    still: Collection[int] = (),
+    known: Mapping[int, Any] | None = None,
+) -> None:
     """Let a running average take the weights in; elements that are not finite leave it as it is.
 
     Args:
         state: The variables of one replica.
         position: Which of the averages.
         still: Positions of slots whose average stays as it is, such as frozen layers'.
+        known: Weights of slots by position that need not be read.
     """
     backend, running = get_backend(), state.averages[position]
     number = backend.counter(running.count) + 1
@@ -36,9 +42,27 @@ def take_in(state: State, position: int, still: Collection[int] = ()) -> None:
                 _take_into_copies(slot, position, number, first)
         else:
             variables = [slot.averages[position] for slot in slots]
-            weights = backend.weights(slots)
+            weights = _weights(slots, known or {})
             backend.average(variables, weights, _share(running.rule, number, dtype), first)
     running.count.assign_add(1)
+
+
+def intakes(state: State) -> tuple[Intake, ...]:
+    """Return what the averages take in at this update, if all do, and none keeps copies."""
+    if not all(running.rule.always and not running.rule.copies for running in state.averages):
+        return ()
+    numbers = [get_backend().counter(running.count) + 1 for running in state.averages]
+    return tuple(
+        Intake(_share(running.rule, number, "float32"), number == 1)
+        for running, number in zip(state.averages, numbers, strict=True)
+    )
+
+
+def _weights(slots: Sequence[Slot], known: Mapping[int, Any]) -> list[Any]:
+    """Return the weights in full precision, reading those that are not known."""
+    rest = [slot for slot in slots if slot.index not in known]
+    read = iter(get_backend().weights(rest))
+    return [known[slot.index] if slot.index in known else next(read) for slot in slots]
 
 
 def _share(rule: Any, number: Any, dtype: str) -> Any:

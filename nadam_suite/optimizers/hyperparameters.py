@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,15 @@ from nadam_suite.errors import ArgumentError, ArgumentTypeError, SerializationEr
 from nadam_suite.optimizers.arguments import Interval, check_number, check_range
 from nadam_suite.schedules.checks import exact_float
 
-__all__ = ["RANGES", "current_value", "is_constant", "normalize", "serialize"]
+__all__ = [
+    "RANGES",
+    "Hyperparameters",
+    "current_value",
+    "is_constant",
+    "normalize",
+    "schedule_counter",
+    "serialize",
+]
 
 RANGES = {
     "learning_rate": "[0, inf)",
@@ -153,3 +162,55 @@ def _call(name: str, function: Any) -> Any:
     if isinstance(value, (int, float, np.generic)):
         return check_range(name, float(value), RANGES[name])
     return value
+
+
+def schedule_counter(optimizer: Any, ahead: int = 0) -> Any:
+    """Return the integer tensor that the schedules of an optimizer read.
+
+    Args:
+        ahead: Look this many updates into the future.
+    """
+    window = optimizer.gradient_accumulation_steps or 1
+    counter = keras.ops.convert_to_tensor(optimizer._iterations)
+    if window == 1:
+        return counter + ahead
+    if optimizer.schedule_step == "update":
+        return keras.ops.floor_divide(counter, window) + ahead
+    return counter + ahead * window
+
+
+@dataclasses.dataclass(frozen=True)
+class Hyperparameters:
+    """The values of one step, read outside of any branch, once for all replicas."""
+
+    learning_rate: Any
+    weight_decay: Any
+    beta_1: Any
+    next_beta_1: Any
+    beta_2: Any
+
+    @classmethod
+    def read(cls, optimizer: Any) -> Hyperparameters:
+        """Read what the optimizer's numbers, schedules and callables say for this step."""
+        now, dtype = schedule_counter(optimizer), optimizer._layout.scalar_dtype
+
+        def value(name: str, held: Any, counter: Any = now) -> Any:
+            return current_value(name, held, counter, optimizer._iterations.value, dtype)
+
+        beta_1 = value("beta_1", optimizer.beta_1)
+        scheduled = isinstance(
+            optimizer.beta_1, keras.optimizers.schedules.LearningRateSchedule
+        )  # only a schedule knows its next value
+        rate = value("learning_rate", optimizer._learning_rate)
+        scale = optimizer._layout.state.learning_rate_scale
+        return cls(
+            learning_rate=rate if scale is None else rate * get_backend().scalar(scale, dtype),
+            weight_decay=value("weight_decay", optimizer.weight_decay),
+            beta_1=beta_1,
+            next_beta_1=(
+                value("beta_1", optimizer.beta_1, schedule_counter(optimizer, ahead=1))
+                if scheduled
+                else beta_1
+            ),
+            beta_2=value("beta_2", optimizer.beta_2),
+        )

@@ -9,7 +9,7 @@ import keras
 from nadam_suite.backends.slot import compute_dtype
 from nadam_suite.errors import ArgumentError
 from nadam_suite.optimizers import hyperparameters, settings
-from nadam_suite.optimizers.step import schedule_counter
+from nadam_suite.optimizers.hyperparameters import schedule_counter
 
 __all__ = ["LearningRate", "highest_rate"]
 

@@ -50,6 +50,8 @@ class StepScalars:
             see `Backend.scaled`.
         rounding_key: Integer that the random bits of this step depend on, or None; see
             `nadam_suite.backends.rounding`.
+        intakes: What each average takes in, where the backend may see to it in its update; else
+            empty. See `nadam_suite.backends.slot.Written`.
     """
 
     momentum_rate: Any
@@ -61,16 +63,17 @@ class StepScalars:
     epsilon: float
     gradient_scale: Any = None
     rounding_key: Any = None
+    intakes: tuple[Any, ...] = ()
 
     def cast(self, dtype: str) -> StepScalars:
         """Return the same scalars as tensors of type `dtype`.
 
-        Python floats stay as they are, and so does the key, which is an integer.
+        Python floats stay as they are, and so do the key, which is an integer, and the intakes.
         """
 
         def one(name: str) -> Any:
             value = getattr(self, name)
-            if name == "rounding_key" or value is None or isinstance(value, float):
+            if name in {"rounding_key", "intakes"} or value is None or isinstance(value, float):
                 return value
             return keras.ops.cast(value, dtype)
 

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 
 from nadam_suite.backends import Backend, get_backend, rows
-from nadam_suite.backends.slot import Running, Slot, State, dtype_of
-from nadam_suite.optimizers.averages import overwrite, take_in
+from nadam_suite.backends.slot import Intake, Running, Slot, State, Written, dtype_of
+from nadam_suite.optimizers.averages import intakes, overwrite, take_in
 from nadam_suite.optimizers.guard import Guard
-from nadam_suite.optimizers.hyperparameters import current_value, is_constant
+from nadam_suite.optimizers.hyperparameters import Hyperparameters, is_constant
 from nadam_suite.optimizers.monitor import record
 from nadam_suite.optimizers.rule import (
     StepScalars,
@@ -24,22 +24,7 @@ from nadam_suite.optimizers.rule import (
 )
 from nadam_suite.optimizers.subset import still_slots
 
-__all__ = ["schedule_counter", "take_step"]
-
-
-def schedule_counter(optimizer: Any, ahead: int = 0) -> Any:
-    """Return the integer tensor that the schedules of an optimizer read.
-
-    Args:
-        ahead: Look this many updates into the future.
-    """
-    window = optimizer.gradient_accumulation_steps or 1
-    counter = keras.ops.convert_to_tensor(optimizer._iterations)
-    if window == 1:
-        return counter + ahead
-    if optimizer.schedule_step == "update":
-        return keras.ops.floor_divide(counter, window) + ahead
-    return counter + ahead * window
+__all__ = ["take_step"]
 
 
 def take_step(
@@ -69,43 +54,6 @@ def take_step(
         rows.warn_of_dense(backend, gradients)
     with backend.no_grad():
         backend.on_each_replica(state, chosen, gradients, shared, run)
-
-
-@dataclasses.dataclass(frozen=True)
-class Hyperparameters:
-    """The values of one step, read outside of any branch, once for all replicas."""
-
-    learning_rate: Any
-    weight_decay: Any
-    beta_1: Any
-    next_beta_1: Any
-    beta_2: Any
-
-    @classmethod
-    def read(cls, optimizer: Any) -> Hyperparameters:
-        """Read what the optimizer's numbers, schedules and callables say for this step."""
-        now, dtype = schedule_counter(optimizer), optimizer._layout.scalar_dtype
-
-        def value(name: str, held: Any, counter: Any = now) -> Any:
-            return current_value(name, held, counter, optimizer._iterations.value, dtype)
-
-        beta_1 = value("beta_1", optimizer.beta_1)
-        scheduled = isinstance(
-            optimizer.beta_1, keras.optimizers.schedules.LearningRateSchedule
-        )  # only a schedule knows its next value
-        rate = value("learning_rate", optimizer._learning_rate)
-        scale = optimizer._layout.state.learning_rate_scale
-        return cls(
-            learning_rate=rate if scale is None else rate * get_backend().scalar(scale, dtype),
-            weight_decay=value("weight_decay", optimizer.weight_decay),
-            beta_1=beta_1,
-            next_beta_1=(
-                value("beta_1", optimizer.beta_1, schedule_counter(optimizer, ahead=1))
-                if scheduled
-                else beta_1
-            ),
-            beta_2=value("beta_2", optimizer.beta_2),
-        )
 
 
 class Step:
@@ -193,10 +141,14 @@ class Step:
             accumulators = [slot.accumulator for slot in slots]
             gradients = self.backend.mean_of_window(accumulators, gradients, self.window)
         trained = [(slot, g, None) for slot, g in zip(slots, gradients, strict=True)]
-        self._update_weights([*trained, *left_over])
         still = still_slots(self.optimizer) if self.state.averages else frozenset()
+        written = self._update_weights([*trained, *left_over], self._intakes(still))
+        if self.optimizer.ema_overwrite_frequency is not None:
+            written = {}  # after the first average weights may be others
+        seen_to = still.union(index for index, new in written.items() if new.averaged)
+        known = {i: new.weight for i, new in written.items() if new.weight is not None}
         for position, running in enumerate(self.state.averages):
-            self._average(position, running, still)
+            self._average(position, running, seen_to, known)
         if self.window > 1:
             self.backend.clear_window(self.state.slots)
 
@@ -217,11 +169,24 @@ class Step:
                     left.append((slot, total / self.window, came))
         return left
 
-    def _update_weights(self, trained: list[tuple[Slot, Any, Any]]) -> None:
-        """Clip, decay, update and constrain; an item's flag, if any, decides whether it counts."""
+    def _intakes(self, still: frozenset[int]) -> tuple[Intake, ...]:
+        """Return what averages may take in while the backend updates the weights."""
+        possible = self.backend.averages_in_update and not still
+        if not possible or self.optimizer.ema_overwrite_frequency is not None:
+            return ()
+        return intakes(self.state)
+
+    def _update_weights(
+        self, trained: list[tuple[Slot, Any, Any]], taken: tuple[Intake, ...]
+    ) -> dict[int, Written]:
+        """Clip, decay, update and constrain; an item's flag, if any, decides whether it counts.
+
+        Return what the backend says of weights that it has written, by the positions of their
+        slots.
+        """
         opt, (scalars, momentum) = self.optimizer, self._scalars()
         if not trained:
-            return
+            return {}
         gradients = [gradient for _, gradient, _ in trained]
         norm = self._global_norm(gradients)
         if opt.monitored:
@@ -245,17 +210,20 @@ class Step:
             )
 
         slots, gradients = [slot for slot, _, _ in moving], [g for _, g, _ in moving]
+        scalars = dataclasses.replace(scalars, intakes=taken)
         if opt.lazy_embeddings:
             weights = rows.update(self.backend, slots, gradients, scalars, rule)
         else:
             weights = self.backend.update(slots, gradients, scalars, rule)
         for slot, weight in zip(slots, weights, strict=True):
-            if weight is None:  # written already
+            if weight is None or isinstance(weight, Written):
                 continue
             new = weight if slot.constraint is None else slot.constraint(weight)
             if slot.index in flags:
                 new = self.backend.select(flags[slot.index], new, before[slot.index])
             slot.write(new)
+        pairs = zip(slots, weights, strict=True)
+        return {slot.index: new for slot, new in pairs if isinstance(new, Written)}
 
     def _scalars(self) -> tuple[StepScalars, Any]:
         """Return the scalars of this update and its momentum; advance the running products."""
@@ -315,12 +283,14 @@ class Step:
             bound = opt.clipvalue
             gradients = [keras.ops.clip(g, -bound, bound) for g in gradients]
         if opt.clipnorm is not None:
-            squares = [keras.ops.sum(keras.ops.square(g)) for g in gradients]
-            factors = [clip_scale(keras.ops.sqrt(s), opt.clipnorm) for s in squares]
+            norms = map(keras.ops.sqrt, self.backend.squares(gradients))
+            factors = [clip_scale(norm, opt.clipnorm) for norm in norms]
             gradients = [g * factor for g, factor in zip(gradients, factors, strict=True)]
         return gradients, scalars
 
-    def _average(self, position: int, running: Running, still: frozenset[int]) -> None:
+    def _average(
+        self, position: int, running: Running, still: frozenset[int], known: dict[int, Any]
+    ) -> None:
         """Let a running average take the weights in, if this update is one of its times."""
         rule = running.rule
 
@@ -328,7 +298,7 @@ class Step:
             take_in(self.state, position, still)
 
         if rule.always:
-            take()
+            take_in(self.state, position, still, known)
         else:
             since = self.update_number - rule.start
             due = self.backend.both(since > 0, since % rule.update_every == 0)

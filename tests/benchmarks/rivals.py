@@ -34,6 +34,53 @@ def rivals(shapes: Shapes, settings: str, patience: float) -> tuple[dict[str, Ru
     return {}, {}
 
 
+def least(shapes: Shapes, jit_compile: bool = False) -> Run:
+    """Return a function that subtracts gradients from weights, and does nothing else.
+
+    What it takes beyond moving the bytes is the handing over of so many variables, which no
+    optimizer is spared.
+
+    Args:
+        shapes: Of the variables.
+        jit_compile: Whether TensorFlow compiles it with XLA.
+    """
+    backend = keras.backend.backend()
+    weights, gradients = tensors(shapes), tensors(shapes)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        variables = [tf.Variable(weight) for weight in weights]
+
+        def subtract() -> None:
+            for variable, gradient in zip(variables, gradients, strict=True):
+                variable.assign_sub(gradient, read_value=False)
+
+        compiled = tf.function(subtract, jit_compile=jit_compile)
+
+        def run() -> None:
+            compiled()
+            wait(())
+
+    elif backend == "jax":
+        import jax
+
+        step = jax.jit(lambda x, g: [a - b for a, b in zip(x, g, strict=True)], donate_argnums=0)
+        held = [weights]
+
+        def run() -> None:
+            held[0] = step(held[0], gradients)
+            jax.block_until_ready(held[0])
+
+    else:
+        import torch
+
+        def run() -> None:
+            torch._foreach_sub_(weights, gradients)
+            wait(())
+
+    return run
+
+
 def _optax(shapes: Shapes, settings: str) -> Run:
     import jax
     import optax

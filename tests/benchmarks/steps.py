@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import keras
 
 from nadam_suite import Nadam
-from tests.benchmarks.rivals import rivals
+from tests.benchmarks.rivals import least, rivals
 from tests.benchmarks.rows import COPY_BYTES, FLOOR_BYTES, SETTINGS, Plan, Row, compared
 from tests.benchmarks.timing import (
     Run,
@@ -41,6 +41,8 @@ def rows(plan: Plan) -> Iterator[Row]:
             others, reasons = rivals(shapes, settings, plan.patience)
             functions |= {f"{name}, {settings}": run for name, run in others.items()}
             missing |= {f"{name}, {settings}": reason for name, reason in reasons.items()}
+        for how in ways():
+            functions[f"x - g alone, plain{how}"] = least(shapes, bool(how))
         plan.say(f"{shape}: time {len(functions)} steps in turn")
         found = medians(functions | {"copy": copying(shapes)}, plan.rounds)
         yield from _table(shape, found, first, missing)

@@ -274,3 +274,27 @@ def test_checkpoints_and_saved_models_hold_each_variable(packs, monkeypatch, tmp
     index = [v is optimizer._momentums[5] for v in optimizer.variables].index(True)
     name = f"optimizer/_variables/{index}/.ATTRIBUTES/VARIABLE_VALUE"
     np.testing.assert_array_equal(reader.get_tensor(name), np.array(optimizer._momentums[5]))
+
+
+@pytest.mark.parametrize("settings", [{}, {"weight_decay": 0.1, "global_clipnorm": 0.5}])
+def test_an_average_reads_no_weight_again(settings):
+    """Decay and average share one reading; what was taken apart is not put together again."""
+    import tensorflow as tf
+
+    optimizer, variables = built({"averaging": EMA(0.9)} | settings)
+    rows = [tf.constant(gradient) for gradient in gradients(SHAPES)[0]]
+    step = tf.function(lambda: optimizer.apply(rows), autograph=False).get_concrete_function()
+    handles = {id(variable.value.handle) for variable in variables if tuple(variable.shape) != (0,)}
+    inputs = {id(inner) for outer, inner in step.graph.captures if id(outer) in handles}
+    operations = step.graph.get_operations()
+    reads = [
+        operation.inputs[0]
+        for operation in operations
+        if operation.type == "ReadVariableOp" and id(operation.inputs[0]) in inputs
+    ]
+    assert len(inputs) == len(SMALL)
+    assert len(reads) == len(set(map(id, reads))) == len(SMALL)
+    # Gradients are stacked once for their norm, and with the weights once for the update.
+    norms = 1 if "global_clipnorm" in settings else 0
+    stacks = [operation for operation in operations if operation.type == "Pack"]
+    assert len([each for each in stacks if each.outputs[0].shape.rank > 1]) <= 2 * (2 + norms)

@@ -212,17 +212,6 @@ def test_the_first_weights_are_taken_in_to_the_bit(update, ways):
         assert np.array_equal(to_float64(variable), to_float64(average))
 
 
-def test_the_norm_is_that_of_all_gradients(update):
-    """Stacks do not change the global norm, compiled or not."""
-    import tensorflow as tf
-
-    tensors = [tf.constant(g) for g in gradients()[0]]
-    expected = np.sqrt(sum(np.sum(np.float64(t.numpy()) ** 2) for t in tensors))
-    for compiled in (lambda f: f, tf.function, lambda f: tf.function(f, jit_compile=True)):
-        found = compiled(lambda: update.norm(tensors, "float32"))()
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
 def places(update):
     """What may be done in each of the settings that a step may be traced in."""
     import tensorflow as tf

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nadam_suite import Nadam
+from nadam_suite.averaging import EMA
 from tests.optimizers.driver import BACKEND, assert_paths_close, make_variables, to_float64
 from tests.reference.gradients import gradient_list, start_values
 from tests.reference.nadam import trajectory
@@ -257,3 +258,79 @@ def test_an_average_leaves_out_only_the_elements_that_are_not_finite():
     for slot, old, weight in zip(training.slots, before, weights, strict=True):
         expected = np.where(np.isfinite(weight), 0.5 * old + 0.5 * weight, old)
         np.testing.assert_allclose(to_float64(slot.averages[0]), expected, rtol=1e-5, atol=1e-7)
+
+
+def averaged(monkeypatch, together, constrained=False, steps=5, **options):
+    """Train with two averages, taken in with the update or after it; return all that is kept."""
+    from nadam_suite.backends.torch import TorchBackend
+
+    constraint = keras.constraints.MaxNorm(0.7, axis=None) if constrained else None
+    rules = {"fast": EMA(0.5, warmup=None), "slow": EMA(0.9)}
+    start, rows = start_values(SHAPES), gradient_list(steps, SHAPES)
+    constraints = [constraint if index == 4 else None for index in range(len(SHAPES))]
+    variables = make_variables(start, constraints=constraints)
+    with monkeypatch.context() as patch:
+        patch.setattr(TorchBackend, "averages_in_update", together)
+        optimizer = Nadam(0.01, averaging=rules, **options)
+        optimizer.build(variables)
+        for row in rows:
+            optimizer.apply([keras.ops.convert_to_tensor(g, dtype="float32") for g in row])
+    pairs = [optimizer.average_tensors(name) for name in rules]
+    return [to_float64(v) for v in [*variables, *(a for rows in pairs for _, a in rows)]]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"global_clipnorm": 0.5, "weight_decay": 0.1},
+        {"gradient_accumulation_steps": 2},
+        {"constrained": True},
+    ],
+    ids=["plain", "clip and decay", "accumulation", "constraint"],
+)
+def test_averages_that_are_taken_in_with_the_update_are_the_same(monkeypatch, options):
+    """To the bit: what changes is when, within a step, a block's average is computed."""
+    found = averaged(monkeypatch, True, **options)
+    expected = averaged(monkeypatch, False, **options)
+    for own, wanted in zip(found, expected, strict=True):
+        assert np.array_equal(own, wanted)
+
+
+def test_large_variables_are_averaged_with_the_update_and_once(monkeypatch):
+    """Block by block, so that no weight is read from memory again."""
+    from nadam_suite.backends import torch_update
+
+    mixed, alone = [], []
+    mix, take_in = torch_update.mix, torch_update.take_in
+
+    def counted_mix(averages, weights, shares):
+        if not alone:
+            mixed.append(len(averages) * weights[0].numel())
+        mix(averages, weights, shares)
+
+    def counted_take_in(averages, weights, share):
+        alone.append(len(averages))
+        take_in(averages, weights, share)
+
+    monkeypatch.setattr(torch_update, "mix", counted_mix)
+    monkeypatch.setattr(torch_update, "take_in", counted_take_in)
+    averaged(monkeypatch, True, steps=1)
+    assert sum(mixed) == 2 * (9 * 11 + 7 * 7)
+    assert alone == [len(SHAPES) - 2] * 2
+
+
+def test_an_average_that_was_replaced_is_the_one_that_moves():
+    """A loaded state may give an average other memory."""
+    rows = gradient_list(3, SHAPES)
+    variables = make_variables(start_values(SHAPES))
+    optimizer = Nadam(0.01, averaging=EMA(0.5, warmup=None))
+    optimizer.build(variables)
+    for number, row in enumerate(rows):
+        if number == 2:
+            average = optimizer._layout.slots[4].averages[0]
+            replace_value(average)
+            before = to_float64(average)
+        optimizer.apply([keras.ops.convert_to_tensor(g, dtype="float32") for g in row])
+    expected = 0.5 * before + 0.5 * to_float64(variables[4])
+    np.testing.assert_allclose(to_float64(average), expected, rtol=1e-5, atol=1e-7)
