@@ -1,4 +1,4 @@
-"""Execute the notebooks and write their outputs anew: `python -m tests.notebooks.refresh [NAME ...]`.
+"""Execute the notebooks and write their outputs anew: `python -m tests.notebooks.refresh [NAME]`.
 
 Without names all of them, on TensorFlow, the default backend. What says when and where they were
 executed is left out, so that a second run changes only what has changed.

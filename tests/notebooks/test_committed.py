@@ -106,7 +106,13 @@ def test_absolute_paths_are_told_from_other_slashes():
     """A home, a temporary folder and a drive are found; fractions, links and addresses are not."""
     for text in ("in /home/me/x", "'/tmp/a'", r"C:\Users"):
         assert ABSOLUTE.search(text), text
-    for text in ("scaled / 2**15", "runs/digits", "https://keras.io/api/", "](../docs/a.md)", "1/2"):
+    for text in (
+        "scaled / 2**15",
+        "runs/digits",
+        "https://keras.io/api/",
+        "](../docs/a.md)",
+        "1/2",
+    ):
         assert not ABSOLUTE.search(text), text
 
 
