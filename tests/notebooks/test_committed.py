@@ -92,7 +92,8 @@ def test_refresh_strips_what_an_execution_leaves():
     output.metadata = nbformat.from_dict({"image/png": {"width": 3}})
     cell = nbformat.v4.new_code_cell("1", outputs=[output], execution_count=7)
     cell.metadata = nbformat.from_dict({"execution": {"iopub.execute_input": "2020-01-01"}})
-    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"language_info": {"version": "3"}})
+    python = {"name": "python", "version": "3"}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"language_info": python})
     before = kinds(notebook)
     cleaned(notebook)
     assert kinds(notebook) == before == [[("execute_result", "", "text/plain")]]
