@@ -10,9 +10,11 @@ from pathlib import Path
 
 from tests.processes import ROOT
 
-# A block that needs a package which not every installation has says so in the line before it.
+# A block that needs a package which not every installation has says so in the line before it:
+# "needs" one that the extra `test` brings, "optional" one that nothing of ours brings.
 _BLOCK = re.compile(
-    r"^(?:<!-- needs: (?P<needs>\w+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$",
+    r"^(?:<!-- (?P<how>needs|optional): (?P<needs>\w+) -->\n)?"
+    r"```(?P<language>\w*)\n(?P<code>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 _LINK = re.compile(r"\]\((?!https?://)(?P<file>[^)#\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
@@ -20,11 +22,19 @@ _LINK = re.compile(r"\]\((?!https?://)(?P<file>[^)#\s]*)(?:#(?P<anchor>[^)\s]*))
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A block of code: its language, its text, and the package that it needs beside our own."""
+    """A block of code: its language, its text, and the package that it needs beside our own.
+
+    Args:
+        language: Its language.
+        code: Its text.
+        needs: The package, or None.
+        optional: Whether that package may be missing also where it counts.
+    """
 
     language: str
     code: str
     needs: str | None
+    optional: bool = False
 
     @property
     def is_runnable(self) -> bool:
@@ -60,7 +70,7 @@ class Page:
     def blocks(self, language: str) -> list[Block]:
         """The blocks of a language, in order."""
         found = [
-            Block(match["language"], match["code"], match["needs"])
+            Block(match["language"], match["code"], match["needs"], match["how"] == "optional")
             for match in _BLOCK.finditer(self.text)
         ]
         return [block for block in found if block.language == language]

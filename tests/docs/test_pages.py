@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from nadam_suite.doctor.table import CELLS
@@ -13,8 +15,9 @@ WITH_CODE = [found for found in PAGES if found.blocks("python")]
 
 
 def test_the_pages_are_found():
-    """The other tests look at something: pages with text, three of them with code."""
-    assert {"README.md", "docs/equations.md", "docs/migration.md"} <= {p.name for p in WITH_CODE}
+    """The other tests look at something: pages with text, four of them with code."""
+    names = {"README.md", "docs/equations.md", "docs/integrations.md", "docs/migration.md"}
+    assert names <= {p.name for p in WITH_CODE}
     assert all(len(found.text) > 500 for found in PAGES)
     assert len(page("docs/migration.md").blocks("python")) >= 8
 
@@ -26,12 +29,32 @@ def test_python_examples_run_in_order(found, backend, tmp_path):
     if not installed(backend):
         pytest.skip(f"{backend} is not installed: pip install '.[{backend}]'")
     blocks = found.blocks("python")
-    missing = sorted({block.needs for block in blocks if not block.is_runnable})
+    left_out = [block for block in blocks if not block.is_runnable]
+    missing = sorted({block.needs for block in left_out if not block.optional})
     assert not (missing and in_ci()), f"{missing} must be installed where it counts"
     code = "\n".join(block.code for block in blocks if block.is_runnable)
     run_python(code, backend=backend, cwd=tmp_path)  # where the examples may write files
     if missing:
         pytest.skip(f"blocks that need {', '.join(missing)} were left out: pip install '.[test]'")
+
+
+@pytest.mark.parametrize("found", WITH_CODE, ids=lambda found: found.name)
+def test_all_python_is_python(found):
+    """Also a block that is not run here, because it needs what nothing of ours installs."""
+    for number, block in enumerate(found.blocks("python"), 1):
+        tree = ast.parse(block.code, f"{found.name}, block {number}")
+        assert tree.body, f"{found.name}, block {number} is empty"
+
+
+def test_optional_blocks_are_told_from_others():
+    """Both kinds of remark are read, and one that is misspelt would show in the page."""
+    blocks = page("docs/integrations.md").blocks("python")
+    optional = {block.needs for block in blocks if block.optional}
+    needed = {block.needs for block in blocks if block.needs and not block.optional}
+    assert (optional, needed) == ({"mlflow", "wandb"}, {"torch", "optuna_integration"})
+    for found in PAGES:
+        assert "<!-- needs" not in found.prose, found.name
+        assert "<!-- optional" not in found.prose, found.name
 
 
 @pytest.mark.parametrize("found", PAGES, ids=lambda found: found.name)

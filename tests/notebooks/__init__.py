@@ -1,0 +1,1 @@
+"""The notebooks: executed on every backend, and what is committed of them."""
