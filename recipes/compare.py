@@ -58,12 +58,12 @@ class Problem:
 
 
 PROBLEMS = {
-    "digits": Problem(lambda: digits.model(width=8), digits.data, 64, 10),
+    "digits": Problem(lambda: digits.model(width=8), digits.data, 64, 6),
     "text_lm": Problem(
         lambda: text_lm.model(context=32, width=48, depth=1),
         lambda: text_lm.data(context=32),
         32,
-        3,
+        2,
     ),
 }
 

@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Print a row for each seed, and mean and range over them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--width", type=int, default=16, help="channels of the network")
     chosen = parser.parse_args(arguments)
     print("seed   loss by the loop, by fit()   accuracy by the loop, by fit()   largest difference")

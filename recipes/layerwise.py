@@ -91,10 +91,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Print a row for each way: test accuracy on 5 to 9, mean and range over the seeds."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=40, help="of fine-tuning")
+    parser.add_argument("--epochs", type=int, default=20, help="of fine-tuning")
     parser.add_argument("--pretraining", type=int, default=10, help="epochs on the digits 0 to 4")
     parser.add_argument("--each", type=int, default=5, help="images of each new digit")
     parser.add_argument("--width", type=int, default=16, help="channels of the network")
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="to choose from")
     parser.add_argument("--decay", type=float, default=0.5, help="from a layer to the one below")
     chosen = parser.parse_args(arguments)
     splits = digits.data()
@@ -104,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{len(few[0])} images to learn from, {len(validation[0])} to choose the rate by")
     for way in WAYS:
         begin, found = time.monotonic(), {}
-        for rate in RATES:
+        for rate in chosen.rates:
             losses, accuracies = [], []
             for seed, source in enumerate(sources):
                 model = begun(way, source, seed, chosen.width)

@@ -34,8 +34,8 @@ def test_every_tumour_is_in_one_split():
 
 
 def test_the_recipe_trains_and_prints(capsys):
-    """Ten epochs are better than to call all tumours what most are."""
-    recipe.main(["epochs=10", "model_options.width=8", "--seeds", "2"])
+    """Five epochs are better than to call all tumours what most are."""
+    recipe.main(["epochs=5", "model_options.width=8", "--seeds", "2"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines[:2]] == ["seed 0", "seed 1"]
     assert lines[0].split()[-1] != lines[1].split()[-1]
