@@ -7,6 +7,10 @@ training, validation and test; `model` returns a model that is built but not com
 its metrics. With that all of the command is there: --resume, `tune`, `report`, averages, several
 devices. `python recipes/bring_your_own.py` trains the config with five seeds, and sets the logistic
 regression of scikit-learn beside it.
+
+Hardware: two shared CPU cores, one of them used. Seconds: 10 of computing a seed, on PyTorch.
+Expected: with 5 seeds a test loss of 0.0730 (0.0615 to 0.0796)
+and a test accuracy of 0.9684 (0.9649 to 0.9737); the regression has 0.9912.
 """
 
 from __future__ import annotations

@@ -7,6 +7,11 @@ five images of each of 5 to 9: all layers at one rate, the last layer alone, the
 of the time and then all, or with a rate that falls from layer to layer. The ways differ in their
 parameter rules alone, which are data and travel with a saved optimizer. Each way has the best of
 the same three rates, by the mean validation loss of all seeds.
+
+Hardware: two shared CPU cores, one of them used. Seconds: 150 of computing, on PyTorch.
+Expected: with 5 seeds a test accuracy of 0.781 (0.738 to 0.856) by layer-wise decay, 0.779 (0.738
+to 0.818) by the head alone, 0.745 (0.711 to 0.813) by all layers at one rate and 0.772 (0.674 to
+0.861) from scratch: on so few images the ways differ less than the seeds.
 """
 
 from __future__ import annotations
@@ -94,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=20, help="of fine-tuning")
     parser.add_argument("--pretraining", type=int, default=10, help="epochs on the digits 0 to 4")
     parser.add_argument("--each", type=int, default=5, help="images of each new digit")
-    parser.add_argument("--width", type=int, default=16, help="channels of the network")
+    parser.add_argument("--width", type=int, default=8, help="channels of the network")
     parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="to choose from")
     parser.add_argument("--decay", type=float, default=0.5, help="from a layer to the one below")
     chosen = parser.parse_args(arguments)
@@ -102,7 +107,10 @@ def main(arguments: list[str] | None = None) -> None:
     few = part(splits.train, range(5, 10), chosen.each)
     validation, test = (part(p, range(5, 10)) for p in (splits.validation, splits.test))
     sources = [pretrained(s, chosen.width, chosen.pretraining) for s in range(chosen.seeds)]
-    print(f"{len(few[0])} images to learn from, {len(validation[0])} to choose the rate by")
+    print(
+        f"{len(few[0])} images to learn from, {len(validation[0])} to choose the rate by",
+        flush=True,
+    )
     for way in WAYS:
         begin, found = time.monotonic(), {}
         for rate in chosen.rates:
