@@ -5,10 +5,13 @@
 For each seed this trains a convolutional network on the digits and a Transformer on the source text
 of Python's library, in float32, mixed_bfloat16, bfloat16 and mixed_float16. `wrap_for_policy` puts
 a loss scale around the optimizer where the precision needs one. A CPU gains no time by any of it,
-and small models want one thread: OMP_NUM_THREADS=1. Three minutes a seed on two shared CPU cores.
+and small models want one thread: OMP_NUM_THREADS=1.
 
+Hardware: two shared CPU cores. Seconds: 180 a seed, 900 in all.
 Expected: the mean loss over the seeds in each precision lies within the range of float32's seeds.
-Figures: README.md beside this file.
+On TensorFlow with 5 seeds float32 ends at 0.130 (0.120 to 0.145) on the digits and at 2.638 (2.597
+to 2.680) on text, mixed_float16 at 0.129 (0.114 to 0.153) and 2.638 (2.597 to 2.680). The other
+precisions and backends: README.md beside this file.
 """
 
 from __future__ import annotations

@@ -4,10 +4,13 @@
 
 At a constant learning rate the weights chase the wrong labels of the last batches; their average
 does not. For each seed this trains once and tests the raw weights and the averages, of three
-half-lives that the same training keeps side by side. About half a minute a seed on two CPU cores.
+half-lives that the same training keeps side by side.
 
+Hardware: two shared CPU cores. Seconds: 15 to 17 a seed.
 Expected: the average of half-life two epochs has a test accuracy above that of the raw weights with
-every seed, by 1 to 4 points on the mean of five. Figures: README.md beside this file.
+each of 5 seeds, by 1 to 4 points on the mean. On TensorFlow that is 0.959 (0.939 to 0.975) against
+0.917 (0.878 to 0.933), on PyTorch 0.953 (0.942 to 0.958) against 0.939 (0.919 to 0.953). The other
+half-lives: README.md beside this file.
 """
 
 from __future__ import annotations

@@ -6,12 +6,13 @@
 This runs the search of tune_digits.toml or tune_text_lm.toml, then trains what it found, and Nadam
 with its default arguments, for as many epochs with five seeds each. To be fair to the defaults they
 also get as many trainings as the search had, of which the best by its validation counts. The search
-goes on where it was if it is interrupted and started again. Ten minutes on two CPU cores for
-digits, fifteen for text_lm.
+goes on where it was if it is interrupted and started again.
 
+Hardware: two shared CPU cores. Seconds: 600 for digits, 900 for text_lm.
 Expected: the test loss of the found settings lies below that of the defaults with every seed, and
-the first training of the found settings repeats its trial to the last bit. Figures: README.md
-beside this file.
+the first training of the found settings repeats its trial to the last bit. On PyTorch with 5 seeds
+digits end at 0.036 (0.030 to 0.042) against 0.246 (0.196 to 0.283), text at 2.392 (2.371 to 2.414)
+against 2.642 (2.620 to 2.664). More: README.md beside this file.
 """
 
 from __future__ import annotations
