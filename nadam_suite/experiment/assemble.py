@@ -124,6 +124,18 @@ class Feed:
             return split
         return Evaluation(split, EVALUATION_BATCH, devices=scope.replicas // scope.workers)
 
+    def build_ahead(self, model: keras.Model) -> None:
+        """Create the variables of optimizer and metrics before the first step.
+
+        TensorFlow traces a step twice that creates any. Replicas make theirs within their scope.
+        """
+        if keras.backend.backend() != "tensorflow" or self._scope.replicas > 1:
+            return
+        model.optimizer.build(model.trainable_variables)
+        x, y = (array[:1] for array in self.splits.train)
+        model.compute_metrics(x, y, model(x))
+        model.reset_metrics()
+
     def evaluate(self, model: keras.Model) -> dict[str, dict[str, float]]:
         """Return the metrics of a model by split, of those that there are."""
         metrics = {}

@@ -217,6 +217,7 @@ class Training:
                 return _finished(folder, result)
         with seeded(self.config):
             model = compiled(self._make_model, self.config, self.plan)
+            self.feed.build_ahead(model)
             if not goes_on:
                 known = {**self.environment, "config_fingerprint": fingerprint(self.config)}
                 begin = None if fill is None else functools.partial(fill, model)

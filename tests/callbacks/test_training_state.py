@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -104,10 +105,21 @@ def _assert_same(first, second):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.fixture(scope="module")
+def uncut(tmp_path_factory):
+    """Model and state of a training that nothing cuts, trained once for the same options."""
+
+    @functools.cache
+    def trained(**options):
+        return _fit(tmp_path_factory.mktemp("whole"), **options)[:2]
+
+    return trained
+
+
 @pytest.mark.parametrize("cut", [0, 9, *_slow(3, 4, 15)])
-def test_cut_anywhere_equals_uncut(tmp_path, cut):
+def test_cut_anywhere_equals_uncut(tmp_path, uncut, cut):
     """Cut before any batch and resumed: every variable and the history are bit for bit the same."""
-    whole, expected, _ = _fit(tmp_path / "whole")
+    whole, expected = uncut()
     _fit(tmp_path / "cut", cut=cut)
     model, state, trained = _fit(tmp_path / "cut")
     _assert_same(model, whole)
@@ -117,9 +129,9 @@ def test_cut_anywhere_equals_uncut(tmp_path, cut):
 
 
 @pytest.mark.parametrize("cut", [5, *_slow(1, 7, 14)])
-def test_state_within_an_epoch_repeats_no_batch(tmp_path, cut):
+def test_state_within_an_epoch_repeats_no_batch(tmp_path, uncut, cut):
     """With a state after every batch no batch is trained twice, and the epoch's metrics go on."""
-    whole, expected, _ = _fit(tmp_path / "whole", save_every_batches=1)
+    whole, expected = uncut(save_every_batches=1)
     _fit(tmp_path / "cut", cut=cut, save_every_batches=1)
     model, state, trained = _fit(tmp_path / "cut", save_every_batches=1)
     assert trained == STEPS * EPOCHS - cut
@@ -128,9 +140,9 @@ def test_state_within_an_epoch_repeats_no_batch(tmp_path, cut):
 
 
 @pytest.mark.slow
-def test_cut_twice_equals_uncut(tmp_path):
+def test_cut_twice_equals_uncut(tmp_path, uncut):
     """A resumed training may be cut again, within the rest of the same epoch too."""
-    whole, expected, _ = _fit(tmp_path / "whole", save_every_batches=1)
+    whole, expected = uncut(save_every_batches=1)
     _fit(tmp_path / "cut", cut=5, save_every_batches=1)
     _fit(tmp_path / "cut", cut=2, save_every_batches=1)
     model, state, trained = _fit(tmp_path / "cut", save_every_batches=1)

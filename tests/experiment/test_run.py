@@ -68,6 +68,22 @@ def test_saved_config_trains_the_same(run, tmp_path):
     assert again.metrics == run.metrics
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="a step that creates variables is traced twice"
+)
+def test_the_step_is_traced_once(tmp_path, monkeypatch):
+    """Optimizer and metrics have their variables before it."""
+    traces, step = [], keras.Model.train_step
+
+    def traced(model, data):
+        traces.append(model)
+        return step(model, data)
+
+    monkeypatch.setattr(keras.Model, "train_step", traced)
+    run_training(_config("epochs=2"), output=tmp_path / "run")
+    assert len(traces) == 1
+
+
 def test_environment_says_what_was_used(run):
     """Backend, versions, seed and digests are written down."""
     environment = json.loads((run.folder / "environment.json").read_text())
