@@ -77,15 +77,17 @@ def _lint() -> Outcome:
 def _jobs(backends: list[str], options: list[str]) -> list[tuple[str, str, list[str]]]:
     """The pytest processes: label, backend and options of each, the longest ones first.
 
-    What does not depend on the backend runs under the first one only, in a job of its own, and so
-    does what starts processes with several devices: TensorFlow's own tests are the longest job.
+    What does not depend on the backend runs in a job of its own, under PyTorch if it is chosen: it
+    starts quickest, and traces nothing. What starts processes with several devices, of which
+    PyTorch has one, runs under the first backend. TensorFlow's own tests are the longest job.
     """
     elsewhere = [*options, "--once-elsewhere"]
     if names_tests(options) or any(option.startswith(("-m", "-k")) for option in options):
         return [(name, name, elsewhere if i else options) for i, name in enumerate(backends)]
     first = backends[0]
     jobs = [(name, name, elsewhere) for name in backends]
-    jobs.insert(1, ("once", first, [*options, "-m", f"once and not ({_DEVICES})"]))
+    lightest = "torch" if "torch" in backends else first
+    jobs.insert(1, ("once", lightest, [*options, "-m", f"once and not ({_DEVICES})"]))
     jobs.insert(2, ("devices", first, [*options, "-m", _DEVICES]))
     return jobs
 
