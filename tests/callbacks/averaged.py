@@ -10,6 +10,7 @@ from nadam_suite import Nadam
 from nadam_suite.averaging import EMA, average_tensors
 from nadam_suite.precision import DynamicLossScaleOptimizer
 
+BACKEND = keras.backend.backend()
 BATCH, EPOCHS = 4, 3
 
 
@@ -57,6 +58,15 @@ def model_with(chosen=None, normalize=False, **compile_options):
         [keras.Input((3,)), *(between if normalize else ()), keras.layers.Dense(1)]
     )
     model.compile(chosen or optimizer(), loss="mse", metrics=["mae"], **compile_options)
+    return built(model)
+
+
+def built(model):
+    """The same model with all its variables: TensorFlow traces a step twice that creates any."""
+    if BACKEND == "tensorflow":
+        model.optimizer.build(model.trainable_variables)
+        model.compute_metrics(X[:1], Y[:1], Y[:1])
+        model.reset_metrics()
     return model
 
 
