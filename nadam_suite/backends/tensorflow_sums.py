@@ -25,7 +25,11 @@ def norm(tensors: Sequence[Any], dtype: str) -> Any:
 
 
 def total(tensors: Sequence[Any], dtype: str) -> Any:
-    """Return the sum of the squares of all elements of all tensors, as a scalar of type `dtype`."""
+    """Return the sum of the squares of all elements of all tensors, as a scalar of type `dtype`.
+
+    Variables count as tensors.
+    """
+    tensors = list(map(tf.convert_to_tensor, tensors))
     if Place.here().compiled:
         # XLA widens as it reads, so that squares of half precision do not overflow.
         wide = [t if t.dtype == tf.float64 else tf.cast(t, tf.float32) for t in tensors]

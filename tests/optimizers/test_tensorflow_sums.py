@@ -55,6 +55,14 @@ def test_each_tensor_has_its_own_sum(way):
     np.testing.assert_allclose(found, sums, rtol=3e-6)
 
 
+def test_variables_count_as_tensors():
+    """Keras hands over its own where each replica is a program of its own."""
+    from nadam_suite.backends import tensorflow_sums
+
+    variables = [keras.Variable(np.full((2, 3), 2.0, "float32")), keras.Variable(3.0)]
+    assert float(tensorflow_sums.total(variables, "float32")) == 6 * 4 + 9
+
+
 @pytest.mark.parametrize("place", [0, 4, 5, 8, 9, 13])
 @pytest.mark.parametrize("way", ["graph", "XLA"])
 def test_one_bad_element_is_seen(way, place):
