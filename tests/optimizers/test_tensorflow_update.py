@@ -327,7 +327,23 @@ def test_nothing_outlives_the_graph_that_a_fused_step_was_traced_in(update, monk
     for _ in range(3):
         step = tf.function(lambda: optimizer.apply(row, variables))
         step()
-    assert len(bodies) == 6
+    assert len(bodies) >= 6  # one for each thread, of updates and of averages
     del step
     gc.collect()
-    assert [body() for body in bodies] == [None] * 6
+    assert [body() for body in bodies] == [None] * len(bodies)
+
+
+@pytest.mark.parametrize(("threads", "shares"), [(1, 1), (3, 3), (64, 5)])
+def test_large_variables_are_shared_out_over_the_threads(update, monkeypatch, threads, shares):
+    """Each goes to one function, about as many elements to each of them."""
+    variables = make_variables([np.ones(shape, "float32") for shape in SHAPES])
+    sizes = [int(np.prod(shape)) for shape in SHAPES]
+    monkeypatch.setattr(update.os, "cpu_count", lambda: threads)
+    monkeypatch.setattr(update, "SHARES", 5)
+    places = [place for place, size in enumerate(sizes) if size]
+    loads = update._shared_out(places, variables)
+    assert sorted(place for load in loads for place in load) == places
+    assert len(loads) == shares
+    totals = [sum(sizes[place] for place in load) for load in loads]
+    assert max(totals) - min(totals) <= max(sizes)
+    assert update._shared_out([], variables) == []
