@@ -11,7 +11,6 @@ import keras
 
 __all__ = [
     "HALF_PRECISION",
-    "Intake",
     "Running",
     "Slot",
     "State",
@@ -116,24 +115,11 @@ class Written:
 
     Args:
         weight: The same as a tensor in full precision, or None where it has to be read.
-        averaged: Whether its averages have taken it in as the scalars' `intakes` say.
+        averaged: Whether its averages have taken it in by the scalars' `average_shares`.
     """
 
     weight: Any = None
     averaged: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Intake:
-    """How the running averages at one position take in the weights of this update.
-
-    Args:
-        share: Share of the weights, in (0, 1].
-        first: Whether the weights come in as they are.
-    """
-
-    share: Any
-    first: Any
 
 
 @dataclasses.dataclass(frozen=True)

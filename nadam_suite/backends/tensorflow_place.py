@@ -1,15 +1,19 @@
-"""What may be done where a step is traced or run: eagerly, in a graph, for XLA, replicated."""
+"""What may be done where a step is traced or run, and from which sizes on it is worth it."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import weakref
 from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["Place"]
+__all__ = ["SMALL", "STACKED", "Place", "size_of"]
+
+SMALL = 2**14  # elements up to which dispatch costs more than copying into a stack and out of it
+STACKED = 4  # tensors of one shape from which on a stack is worth it
 
 # What was found out about a graph holds as long as it is traced, and costs a trace of its own.
 _KNOWN: weakref.WeakKeyDictionary[Any, Place] = weakref.WeakKeyDictionary()
@@ -49,6 +53,12 @@ class Place:
             return cls(stacks=False, fuses=False)
         compiled = _is_for_xla()
         return cls(stacks=not compiled, fuses=not compiled and _xla_works(), compiled=compiled)
+
+
+def size_of(shape: Any) -> float:
+    """Return the number of elements, infinity where that is not known."""
+    shape = tf.TensorShape(shape)
+    return math.prod(shape) if shape.is_fully_defined() else math.inf
 
 
 def _is_for_xla() -> bool:

@@ -9,12 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from nadam_suite.backends.tensorflow_place import Place
+from nadam_suite.backends.tensorflow_place import SMALL, STACKED, Place, size_of
 
 __all__ = ["norm", "squares", "total"]
 
-STACKED = 4  # tensors of one shape from which on a stack is worth it
-SMALL = 2**14  # elements up to which dispatch costs more than copying into a stack
 LANES = 16  # tensors, or parts of one, that XLA adds to each other before it adds up along them
 WIDTH = 1024  # sums side by side that it forms of what that gives
 
@@ -30,15 +28,16 @@ def total(tensors: Sequence[Any], dtype: str) -> Any:
     Variables count as tensors.
     """
     tensors = list(map(tf.convert_to_tensor, tensors))
-    if Place.here().compiled:
+    place = Place.here()
+    if place.compiled:
         # XLA widens as it reads, so that squares of half precision do not overflow.
         wide = [t if t.dtype == tf.float64 else tf.cast(t, tf.float32) for t in tensors]
         groups = _alike(wide).values()
         return tf.add_n([tf.cast(_of_lanes(group), dtype) for group in groups])
     whole: list[Any] = []
     for group in _alike(tensors).values():
-        stacks = len(group) >= STACKED and _size(group[0]) <= SMALL and Place.here().stacks
-        whole += [tf.stack(group)] if stacks else group
+        small = len(group) >= STACKED and size_of(group[0].shape) <= SMALL
+        whole += [tf.stack(group)] if small and place.stacks else group
     return 2.0 * tf.add_n([tf.cast(tf.nn.l2_loss(tensor), dtype) for tensor in whole])
 
 
@@ -58,11 +57,6 @@ def _alike(tensors: Sequence[Any]) -> dict[Hashable, list[Any]]:
     return groups
 
 
-def _size(tensor: Any) -> float:
-    """Return the number of elements, infinity where that is not known."""
-    return math.prod(tensor.shape) if tensor.shape.is_fully_defined() else math.inf
-
-
 def _of_lanes(group: Sequence[Any]) -> Any:
     """Return the sum of the squares of tensors of one shape, for XLA.
 
@@ -70,7 +64,7 @@ def _of_lanes(group: Sequence[Any]) -> Any:
     element, ten times as long as reading it. So tensors, and parts of large ones, are added to each
     other element by element first, which goes by vectors and on all threads; then row by row.
     """
-    size, lanes = _size(group[0]), 1
+    size, lanes = size_of(group[0].shape), 1
     if not SMALL < size < math.inf:
         return tf.reduce_sum(tf.add_n([tf.square(tensor) for tensor in group]))
     while 2 * lanes * len(group) <= LANES:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
@@ -23,13 +22,11 @@ import tensorflow as tf
 
 from nadam_suite.backends import rounding, tensorflow_packs
 from nadam_suite.backends.slot import Slot, State, dtype_of
-from nadam_suite.backends.tensorflow_place import Place
+from nadam_suite.backends.tensorflow_place import SMALL, STACKED, Place, size_of
 from nadam_suite.backends.tensorflow_replicas import strategy_of
 
 __all__ = ["arrange", "average", "update"]
 
-SMALL = 2**14  # elements up to which dispatch costs more than copying into a stack and out of it
-STACKED = 4  # variables from which on a stack is worth it
 FUSED = 2**20  # elements, of all large variables, from which on compiling is worth it
 SHARES = 8  # compiled functions at most; each costs a call
 
@@ -214,14 +211,14 @@ def _divided(
     keys: Sequence[Hashable],
     shapes: Sequence[Any],
     fusible: Sequence[bool],
-    packs: Sequence[Sequence[int]] = (),
+    packs: Sequence[Sequence[int]],
 ) -> tuple[list[list[int]], list[int], list[int]]:
     """Return the places of what is stacked, stack by stack; of what is fused; and of the rest.
 
     What lies in packs is none of them.
     """
     packed = {number for numbers in packs for number in numbers}
-    place, sizes = Place.here(), [_size(shape) for shape in shapes]
+    place, sizes = Place.here(), [size_of(shape) for shape in shapes]
     groups: dict[Hashable, list[int]] = collections.defaultdict(list)
     if place.stacks:
         for number, (key, size) in enumerate(zip(keys, sizes, strict=True)):
@@ -246,17 +243,15 @@ def _shared_out(places: Sequence[int], variables: Sequence[Any]) -> list[list[in
     is large. Two compiled functions run side by side.
     """
     threads = tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
-    sizes = {place: _size(variables[place].shape) for place in places}
+    sizes = {place: size_of(variables[place].shape) for place in places}
     shares = max(1, min(threads, SHARES, int(sum(sizes.values()) // FUSED)))
     loads: list[list[int]] = [[] for _ in range(shares)]
+    totals = [0.0] * shares
     for place in sorted(places, key=lambda place: -sizes[place]):
-        min(loads, key=lambda load: sum(sizes[one] for one in load)).append(place)
+        least = totals.index(min(totals))
+        loads[least].append(place)
+        totals[least] += sizes[place]
     return [sorted(load) for load in loads if load]
-
-
-def _size(shape: Any) -> float:
-    """Return the number of elements, infinity where that is not known."""
-    return math.inf if None in tuple(shape) else math.prod(tuple(shape))
 
 
 def _scale(gradients: Iterable[Any], scalars: Any) -> tuple[list[Any], Any]:

@@ -23,7 +23,7 @@ class Together:
 
     # Whether `update` multiplies the gradients by what the scalars say, block by block.
     scales_in_update = False
-    # Whether `update` lets averages take in weights, block by block; see `StepScalars.intakes`.
+    # Whether `update` lets averages take in weights, block by block, by the scalars' shares.
     averages_in_update = False
 
     def densify(self, gradient: Any) -> Any:

@@ -34,10 +34,9 @@ class PythonMath:
 class TorchBackend(Backend):
     """Adapter of the PyTorch backend."""
 
-    averages_in_update = True
-
     math: Any = PythonMath
     scales_in_update = True
+    averages_in_update = True
 
     def scalar(self, value: Any, dtype: str) -> float:
         """Return a Python float."""

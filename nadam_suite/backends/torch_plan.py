@@ -147,8 +147,8 @@ class Plan:
         for part in self.parts:
             factors = Factors.of(scalars, part.rate, part.decay, scale)
             own = [gradients[place] for place in part.places]
-            if isinstance(part, Cut) and part.averaged and scalars.intakes:
-                part.update(own, factors, [intake.share for intake in scalars.intakes])
+            if isinstance(part, Cut) and part.averaged and scalars.average_shares:
+                part.update(own, factors, scalars.average_shares)
                 for place in part.places:
                     result[place] = Written(averaged=True)
             else:
@@ -179,9 +179,9 @@ def _averages_fit(slot: Slot, weight: Any) -> bool:
     """Return whether the averages of a slot can be mixed with its weight, block by block."""
     if not slot.averages or slot.constraint is not None:
         return False
-    held = list(map(_own, slot.averages))
-    return all(t.dtype == weight.dtype and t.device == weight.device for t in held) and all(
-        map(_contiguous, held)
+    return all(
+        tensor.dtype == weight.dtype and tensor.device == weight.device and tensor.is_contiguous()
+        for tensor in map(_own, slot.averages)
     )
 
 

@@ -16,9 +16,25 @@ from nadam_suite.experiment.stream import Epoch, Evaluation, SharedBatches, batc
 from nadam_suite.precision import wrap_for_policy
 from nadam_suite.schedules import TrainingPlan
 
-__all__ = ["EVALUATION_BATCH", "Feed", "compiled", "open_scope", "seeded"]
+__all__ = ["EVALUATION_BATCH", "Feed", "build_ahead", "compiled", "open_scope", "seeded"]
 
 EVALUATION_BATCH = 256
+
+
+def build_ahead(model: keras.Model, x: Any, y: Any) -> None:
+    """Create the variables of optimizer and metrics before the first step.
+
+    TensorFlow traces a step twice that creates any; on other backends this does nothing.
+
+    Args:
+        model: A compiled model.
+        x: An example, with the axis of the batch.
+        y: Its target.
+    """
+    if keras.backend.backend() == "tensorflow":
+        model.optimizer.build(model.trainable_variables)
+        model.compute_metrics(x, y, model(x))
+        model.reset_metrics()
 
 
 def open_scope(config: TrainConfig) -> TrainingScope:
@@ -125,16 +141,9 @@ class Feed:
         return Evaluation(split, EVALUATION_BATCH, devices=scope.replicas // scope.workers)
 
     def build_ahead(self, model: keras.Model) -> None:
-        """Create the variables of optimizer and metrics before the first step.
-
-        TensorFlow traces a step twice that creates any. Replicas make theirs within their scope.
-        """
-        if keras.backend.backend() != "tensorflow" or self._scope.replicas > 1:
-            return
-        model.optimizer.build(model.trainable_variables)
-        x, y = (array[:1] for array in self.splits.train)
-        model.compute_metrics(x, y, model(x))
-        model.reset_metrics()
+        """Do what `build_ahead` does; replicas make their variables within their scope."""
+        if self._scope.replicas == 1:
+            build_ahead(model, *(array[:1] for array in self.splits.train))
 
     def evaluate(self, model: keras.Model) -> dict[str, dict[str, float]]:
         """Return the metrics of a model by split, of those that there are."""

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 
 from nadam_suite.backends import get_backend
-from nadam_suite.backends.slot import Intake, Slot, State
+from nadam_suite.backends.slot import Slot, State
 from nadam_suite.errors import ArgumentError, NadamSuiteWarning, StateError
 
-__all__ = ["Averages", "Shown", "intakes", "overwrite", "take_in"]
+__all__ = ["Averages", "Shown", "overwrite", "shares", "take_in"]
 
 
 def take_in(
@@ -47,15 +47,12 @@ def take_in(
     running.count.assign_add(1)
 
 
-def intakes(state: State) -> tuple[Intake, ...]:
-    """Return what the averages take in at this update, if all do, and none keeps copies."""
+def shares(state: State) -> tuple[Any, ...]:
+    """Return the weights' share in each average, if all take this update in and keep no copies."""
     if not all(running.rule.always and not running.rule.copies for running in state.averages):
         return ()
-    numbers = [get_backend().counter(running.count) + 1 for running in state.averages]
-    return tuple(
-        Intake(_share(running.rule, number, "float32"), number == 1)
-        for running, number in zip(state.averages, numbers, strict=True)
-    )
+    counter = get_backend().counter
+    return tuple(_share(r.rule, counter(r.count) + 1, "float32") for r in state.averages)
 
 
 def _weights(slots: Sequence[Slot], known: Mapping[int, Any]) -> list[Any]:

@@ -50,8 +50,8 @@ class StepScalars:
             see `Backend.scaled`.
         rounding_key: Integer that the random bits of this step depend on, or None; see
             `nadam_suite.backends.rounding`.
-        intakes: What each average takes in, where the backend may see to it in its update; else
-            empty. See `nadam_suite.backends.slot.Written`.
+        average_shares: Share of the weights in each average, where the backend may take them in as
+            it updates; else empty. See `nadam_suite.backends.slot.Written`.
     """
 
     momentum_rate: Any
@@ -63,17 +63,19 @@ class StepScalars:
     epsilon: float
     gradient_scale: Any = None
     rounding_key: Any = None
-    intakes: tuple[Any, ...] = ()
+    average_shares: tuple[Any, ...] = ()
 
     def cast(self, dtype: str) -> StepScalars:
         """Return the same scalars as tensors of type `dtype`.
 
-        Python floats stay as they are, and so do the key, which is an integer, and the intakes.
+        Python floats stay as they are, and so do the key, which is an integer, and the
+        shares, which backends that use them have as floats.
         """
 
         def one(name: str) -> Any:
             value = getattr(self, name)
-            if name in {"rounding_key", "intakes"} or value is None or isinstance(value, float):
+            kept = name in {"rounding_key", "average_shares"}
+            if kept or value is None or isinstance(value, float):
                 return value
             return keras.ops.cast(value, dtype)
 

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 
 from nadam_suite.backends import Backend, get_backend, rows
-from nadam_suite.backends.slot import Intake, Running, Slot, State, Written, dtype_of
-from nadam_suite.optimizers.averages import intakes, overwrite, take_in
+from nadam_suite.backends.slot import Running, Slot, State, Written, dtype_of
+from nadam_suite.optimizers.averages import overwrite, shares, take_in
 from nadam_suite.optimizers.guard import Guard
 from nadam_suite.optimizers.hyperparameters import Hyperparameters, is_constant
 from nadam_suite.optimizers.monitor import record
@@ -142,7 +142,7 @@ class Step:
             gradients = self.backend.mean_of_window(accumulators, gradients, self.window)
         trained = [(slot, g, None) for slot, g in zip(slots, gradients, strict=True)]
         still = still_slots(self.optimizer) if self.state.averages else frozenset()
-        written = self._update_weights([*trained, *left_over], self._intakes(still))
+        written = self._update_weights([*trained, *left_over], self._shares(still))
         if self.optimizer.ema_overwrite_frequency is not None:
             written = {}  # after the first average weights may be others
         seen_to = still.union(index for index, new in written.items() if new.averaged)
@@ -169,15 +169,15 @@ class Step:
                     left.append((slot, total / self.window, came))
         return left
 
-    def _intakes(self, still: frozenset[int]) -> tuple[Intake, ...]:
-        """Return what averages may take in while the backend updates the weights."""
+    def _shares(self, still: frozenset[int]) -> tuple[Any, ...]:
+        """Return the weights' shares in averages that the backend may update with the weights."""
         possible = self.backend.averages_in_update and not still
         if not possible or self.optimizer.ema_overwrite_frequency is not None:
             return ()
-        return intakes(self.state)
+        return shares(self.state)
 
     def _update_weights(
-        self, trained: list[tuple[Slot, Any, Any]], taken: tuple[Intake, ...]
+        self, trained: list[tuple[Slot, Any, Any]], average_shares: tuple[Any, ...]
     ) -> dict[int, Written]:
         """Clip, decay, update and constrain; an item's flag, if any, decides whether it counts.
 
@@ -210,7 +210,7 @@ class Step:
             )
 
         slots, gradients = [slot for slot, _, _ in moving], [g for _, g, _ in moving]
-        scalars = dataclasses.replace(scalars, intakes=taken)
+        scalars = dataclasses.replace(scalars, average_shares=average_shares)
         if opt.lazy_embeddings:
             weights = rows.update(self.backend, slots, gradients, scalars, rule)
         else:

@@ -8,9 +8,9 @@ import pytest
 
 from nadam_suite import Nadam
 from nadam_suite.averaging import EMA, average_tensors
+from nadam_suite.experiment.assemble import build_ahead
 from nadam_suite.precision import DynamicLossScaleOptimizer
 
-BACKEND = keras.backend.backend()
 BATCH, EPOCHS = 4, 3
 
 
@@ -58,15 +58,7 @@ def model_with(chosen=None, normalize=False, **compile_options):
         [keras.Input((3,)), *(between if normalize else ()), keras.layers.Dense(1)]
     )
     model.compile(chosen or optimizer(), loss="mse", metrics=["mae"], **compile_options)
-    return built(model)
-
-
-def built(model):
-    """The same model with all its variables: TensorFlow traces a step twice that creates any."""
-    if BACKEND == "tensorflow":
-        model.optimizer.build(model.trainable_variables)
-        model.compute_metrics(X[:1], Y[:1], Y[:1])
-        model.reset_metrics()
+    build_ahead(model, X[:1], Y[:1])
     return model
 
 
