@@ -3,7 +3,7 @@
 `--keras 3.12.0` or `--keras latest` runs the contract table in a fresh environment with that Keras.
 
 Keras fixes its backend at import, so one process cannot test two. Lint comes first, then the
-backends, as many at a time as there are cores for; the last line sums all of them up.
+backends, one more at a time than there are cores; the last line sums all of them up.
 """
 
 from __future__ import annotations
@@ -78,8 +78,10 @@ def _jobs(backends: list[str], options: list[str]) -> list[tuple[str, str, list[
     """The pytest processes: label, backend and options of each, the longest ones first.
 
     What does not depend on the backend runs in a job of its own, under PyTorch if it is chosen: it
-    starts quickest, and traces nothing. What starts processes with several devices, of which
-    PyTorch has one, runs under the first backend. TensorFlow's own tests are the longest job.
+    starts quickest, and traces nothing. Of searches and runs that is all but what shows on each
+    backend that they train, are cut, go on and are told. What starts processes with several
+    devices, of which PyTorch has one, runs under the first backend. TensorFlow's own tests are the
+    longest job.
     """
     elsewhere = [*options, "--once-elsewhere"]
     if names_tests(options) or any(option.startswith(("-m", "-k")) for option in options):
@@ -166,7 +168,8 @@ def main(arguments: list[str] | None = None) -> int:
     backends, options = _parse(arguments)
     cores = os.cpu_count() or 1
     jobs = _jobs(backends, options)
-    at_once = min(len(jobs), max(1, cores))
+    # Many tests wait: for workers, for a process that hangs as it should, for a file.
+    at_once = min(len(jobs), cores + 1)
     total = Outcome() if known.no_lint else _lint()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(at_once) as pool:
         runs = [

@@ -18,6 +18,8 @@ from nadam_suite.errors import (
 )
 from tests.callbacks.snapshotting import fit, model_with, times
 
+pytestmark = pytest.mark.once
+
 FILES_OF_TEN = ("average_000000004.npz", "average_000000008.npz")
 
 
@@ -51,7 +53,6 @@ def test_snapshot_of_an_epochs_end_comes_before_its_state(tmp_path):
     assert seen == [[10], [10, 20]]
 
 
-@pytest.mark.once
 def test_length_of_a_training_resumed_within_an_epoch(tmp_path):
     """One that goes on within its first epoch is as long as its epochs."""
     model = model_with()
@@ -60,7 +61,6 @@ def test_length_of_a_training_resumed_within_an_epoch(tmp_path):
     assert times(tmp_path)[:2] == [20, 30]
 
 
-@pytest.mark.once
 def test_length_of_a_resumed_training_is_that_of_the_whole(tmp_path):
     """With `initial_epoch` the epochs before count; a second `fit()` adds its own to them."""
     model = model_with()
@@ -108,7 +108,6 @@ def test_resumed_from_an_earlier_state(tmp_path):
     assert {name: (tmp_path / name).read_bytes() for name in FILES_OF_TEN} == kept
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "other",
     [{"units": 2}, {"averaging": PowerEMA((0.05, 0.2))}, {"averaging": PowerEMA(0.05)}],
@@ -134,7 +133,6 @@ def test_model_that_is_built_by_its_data(tmp_path):
     assert times(tmp_path / "a") == [5, 10]
 
 
-@pytest.mark.once
 def test_damaged_snapshot_is_refused_before_the_training(tmp_path):
     """A folder that could not be read afterwards is not trained into."""
     (tmp_path / "average_000000004.npz").write_bytes(b"PK half")
@@ -144,7 +142,6 @@ def test_damaged_snapshot_is_refused_before_the_training(tmp_path):
     assert int(model.optimizer.iterations) == 0
 
 
-@pytest.mark.once
 def test_full_disk_leaves_whole_files(tmp_path, monkeypatch):
     """A snapshot that cannot be completed is not there; those before it are."""
     write, written = module.write_snapshot, []
@@ -163,7 +160,6 @@ def test_full_disk_leaves_whole_files(tmp_path, monkeypatch):
     assert len(list(read_arrays(list_snapshots(tmp_path)[0], 1))) == 2
 
 
-@pytest.mark.once
 def test_folder_that_cannot_be_made_is_refused(tmp_path):
     """A file in the place of the folder is told at the first snapshot at the latest."""
     (tmp_path / "file").write_text("")
@@ -171,7 +167,6 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path):
         fit(model_with(), AverageSnapshots(tmp_path / "file" / "folder", count=2), epochs=1)
 
 
-@pytest.mark.once
 def test_only_the_chief_writes(tmp_path, monkeypatch):
     """The other processes of a training take part, but leave no files."""
     monkeypatch.setattr(get_backend(), "process", lambda: (1, 2))

@@ -36,8 +36,8 @@ class PowerCut(keras.callbacks.Callback):
         self.seen += 1
 
 
-def _slow(*cases):
-    return [pytest.param(case, marks=pytest.mark.slow) for case in cases]
+def _once(*cases):
+    return [pytest.param(case, marks=pytest.mark.once) for case in cases]
 
 
 def _model(optimizer=None, units=3):
@@ -116,7 +116,7 @@ def uncut(tmp_path_factory):
     return trained
 
 
-@pytest.mark.parametrize("cut", [0, 9, *_slow(3, 4, 15)])
+@pytest.mark.parametrize("cut", [0, 9, *_once(3, 4, 15)])
 def test_cut_anywhere_equals_uncut(tmp_path, uncut, cut):
     """Cut before any batch and resumed: every variable and the history are bit for bit the same."""
     whole, expected = uncut()
@@ -128,7 +128,7 @@ def test_cut_anywhere_equals_uncut(tmp_path, uncut, cut):
     assert trained == STEPS * EPOCHS - cut // STEPS * STEPS
 
 
-@pytest.mark.parametrize("cut", [5, *_slow(1, 7, 14)])
+@pytest.mark.parametrize("cut", [5, *_once(1, 7, 14)])
 def test_state_within_an_epoch_repeats_no_batch(tmp_path, uncut, cut):
     """With a state after every batch no batch is trained twice, and the epoch's metrics go on."""
     whole, expected = uncut(save_every_batches=1)

@@ -238,6 +238,7 @@ class TestTraining:
         assert not [name for name in names if name.startswith(".")]
         assert not [path for path in whole[0].parent.iterdir() if path.name.startswith(".")]
 
+    @pytest.mark.once
     def test_killed_worker_ends_the_job_and_resume_goes_on(self, whole, tmp_path):
         """The error names the worker and the way on, in time; resumed, the result is the same."""
         folder = tmp_path / "cut"
@@ -259,6 +260,7 @@ class TestTraining:
         for one, two in zip(_weights(whole[0]), _weights(folder), strict=True):
             np.testing.assert_array_equal(one, two)
 
+    @pytest.mark.once
     def test_interruption_ends_all_and_is_resumable(self, tmp_path):
         """Ctrl-C ends the launcher with status 130, leaves no worker and a state to go on with."""
         folder = tmp_path / "cut"
@@ -273,6 +275,7 @@ class TestTraining:
         assert "nadam-suite launch" in errors
         assert not _workers(folder)
 
+    @pytest.mark.once
     def test_error_of_the_config_is_told_once(self, tmp_path):
         """What all workers refuse is told by one, with its status, and nothing is written."""
         done = _launched(tmp_path / "run", "batch_size=33", check=False)

@@ -35,7 +35,6 @@ def found(backend, count):
     ("backend", "count"),
     [
         ("tensorflow", 2),
-        pytest.param("tensorflow", 4, marks=SLOW),
         pytest.param("jax", 2, marks=SLOW),
         pytest.param("jax", 4, marks=SLOW),
     ],

@@ -18,7 +18,7 @@ TENSORFLOW = (
 JAX = "from tests.distribution.jax_worker import main\nmain(*sys.argv[1:])"
 FOUR_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 SETUPS = {
-    "tensorflow": ("one-8", "mirrored-2", "mirrored-4", "workers"),
+    "tensorflow": ("one-8", "mirrored-2", "workers"),
     "jax": ("one-8", "data-4", "model-2x2"),
 }
 WINDOWS = (None, 2)
@@ -34,10 +34,7 @@ def folder(request, tmp_path_factory):
         arguments = ("scheduled", str(target), "one,one-8,data-4,model-2x2")
         run_python(JAX, *arguments, backend="jax", **FOUR_DEVICES)
     else:
-        # TensorFlow's collectives want one number of devices for a whole process.
-        for setups in ("one,one-8,mirrored-2", "mirrored-4"):
-            arguments = ("scheduled", str(target), setups)
-            run_python(TENSORFLOW, *arguments, backend=backend)
+        run_python(TENSORFLOW, "scheduled", str(target), "one,one-8,mirrored-2", backend=backend)
         cluster = ("scheduled", str(target), "workers")
         run_cluster(TENSORFLOW, *cluster, backend=backend)
     return backend, target

@@ -12,6 +12,14 @@ from tests.processes import BACKENDS, ROOT, in_ci, installed, run_python
 
 pytestmark = pytest.mark.once
 WITH_CODE = [found for found in PAGES if found.blocks("python")]
+EACH_PAGE = """
+import pathlib, runpy
+import keras
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.py")):
+    keras.utils.clear_session()
+    keras.config.set_dtype_policy("float32")
+    runpy.run_path(str(path), run_name="__main__")
+"""
 
 
 def test_the_pages_are_found():
@@ -23,17 +31,24 @@ def test_the_pages_are_found():
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("found", WITH_CODE, ids=lambda found: found.name)
-def test_python_examples_run_in_order(found, backend, tmp_path):
-    """All python blocks of a page, one after the other in one namespace, run on each backend."""
+def test_python_examples_run_in_order(backend, tmp_path):
+    """All python blocks of a page, one after the other in one namespace, run on each backend.
+
+    One process runs all pages: to import a framework takes as long as most of them.
+    """
     if not installed(backend):
         pytest.skip(f"{backend} is not installed: pip install '.[{backend}]'")
-    blocks = found.blocks("python")
-    left_out = [block for block in blocks if not block.is_runnable]
-    missing = sorted({block.needs for block in left_out if not block.optional})
+    missing = set()
+    for number, found in enumerate(WITH_CODE):
+        blocks = found.blocks("python")
+        missing |= {block.needs for block in blocks if not (block.is_runnable or block.optional)}
+        code = "\n".join(block.code for block in blocks if block.is_runnable)
+        name = found.name.replace("/", "-")  # a traceback names the page
+        (tmp_path / f"{number}-{name}.py").write_text(code, encoding="utf-8")
     assert not (missing and in_ci()), f"{missing} must be installed where it counts"
-    code = "\n".join(block.code for block in blocks if block.is_runnable)
-    run_python(code, backend=backend, cwd=tmp_path)  # where the examples may write files
+    work = tmp_path / "work"  # where the examples may write files
+    work.mkdir()
+    run_python(EACH_PAGE, str(tmp_path), backend=backend, cwd=work)
     if missing:
         pytest.skip(f"blocks that need {', '.join(missing)} were left out: pip install '.[test]'")
 

@@ -15,6 +15,8 @@ from nadam_suite.experiment.average_plot import plot_sweep
 from nadam_suite.experiment.average_sweep import Sweep, SweepRow, sweep_averages
 from tests.experiment.small_runs import OWN, contents, no_pictures, train
 
+pytestmark = pytest.mark.once
+
 __all__ = ["no_pictures"]  # a fixture that every test of this file uses
 
 OPTIONS = {

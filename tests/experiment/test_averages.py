@@ -22,6 +22,8 @@ from nadam_suite.experiment.own_callbacks import average_files
 from tests.experiment.comparing import assert_same
 from tests.experiment.small_runs import OWN, WSD, Stop, config, contents, no_pictures, train
 
+pytestmark = pytest.mark.once
+
 __all__ = ["no_pictures"]  # a fixture that every test of this file uses
 
 # Averages of every kind, one of them with a start that the runs pass; files, and the best epoch.

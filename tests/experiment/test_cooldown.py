@@ -18,6 +18,8 @@ from nadam_suite.experiment.lengths import values_of
 from tests.experiment.comparing import assert_same
 from tests.experiment.small_runs import Stop, config, contents, damage, no_pictures, train
 
+pytestmark = pytest.mark.once
+
 __all__ = ["no_pictures"]  # a fixture that every test of this file uses
 
 LONG = {"kind": "wsd", "warmup": 2, "cooldown": "1ep"}
@@ -96,7 +98,6 @@ def test_another_cooldown_in_the_same_folder_is_refused(stable, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_a_number_becomes_a_schedule(tmp_path, precision):
     """The optimizer of a number holds other variables than that of a schedule, wrapped or not."""
@@ -108,7 +109,6 @@ def test_a_number_becomes_a_schedule(tmp_path, precision):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_a_rate_that_was_lowered_goes_on_from_there(tmp_path):
     """What a plateau has made of a number becomes the scale of the schedule."""
     plateau = {"kind": "plateau_scale", "monitor": "loss", "patience": 1, "factor": 0.5}
@@ -121,7 +121,6 @@ def test_a_rate_that_was_lowered_goes_on_from_there(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_a_callback_that_set_the_rate_is_left_out(tmp_path):
     """The rate goes down from where it has brought it; other callbacks keep what they remember."""
     plateau = {"kind": "reduce_lr_on_plateau", "monitor": "loss", "patience": 1, "factor": 0.5}
@@ -139,7 +138,6 @@ def test_a_callback_that_set_the_rate_is_left_out(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 @pytest.mark.parametrize("schedule_step", ["batch", "update"])
 def test_windows_that_go_on(tmp_path, schedule_step):
     """An accumulation window that the branch cuts is continued in it."""
@@ -154,7 +152,6 @@ def test_windows_that_go_on(tmp_path, schedule_step):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_an_early_stopped_run_can_cool_down(tmp_path):
     """What ended it does not end its cooldown before that has begun."""
     stop = {"kind": "early_stopping", "monitor": "loss", "patience": 2, "min_delta": 1e9}
@@ -163,7 +160,6 @@ def test_an_early_stopped_run_can_cool_down(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_a_branch_is_extended_like_a_run(stable, planned, tmp_path):
     """It has kept the state from which it was branched."""
     folder = tmp_path / "run"
@@ -228,7 +224,6 @@ def plan_of(schedule, epochs=10, **changes):
     return given.resolve(plan), plan
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("length", "epochs"), [("2ep", 8), ("80ex", 8), (8, 8), ("25%", 8), ("50%", 12), (None, 9)]
 )
@@ -240,7 +235,6 @@ def test_lengths_of_a_cooldown(tmp_path, length, epochs):
     assert found.schedule.total - found.schedule.cooldown == 24
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("length", ["1.5ep", 7, "30ex", "30%", "0ep", 0])
 def test_lengths_that_make_no_epochs_are_refused(tmp_path, length):
     """The message has the value and one that would do."""
@@ -250,7 +244,6 @@ def test_lengths_that_make_no_epochs_are_refused(tmp_path, length):
         cooled(own, plan, 6, Cooldown(length), tmp_path)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
@@ -268,7 +261,6 @@ def test_what_no_cooldown_can_be_is_refused(tmp_path, wanted, message):
         cooled(*plan_of(None), 6, wanted, tmp_path)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "schedule",
     [
@@ -295,7 +287,6 @@ def test_any_schedule_can_be_cut_short(tmp_path, schedule):
     assert found == TrainConfig.from_dict(found.to_dict())
 
 
-@pytest.mark.once
 def test_other_cooldowns_go_with_it(tmp_path):
     """A schedule that has a cooldown goes down with the rate, another one goes on."""
     optimizer = {
@@ -309,7 +300,6 @@ def test_other_cooldowns_go_with_it(tmp_path):
     assert found.schedule.shape == "cosine"
 
 
-@pytest.mark.once
 def test_a_rate_that_is_a_schedule_itself(tmp_path):
     """It is changed where it stands."""
     rate = ScheduleConfig(peak=0.1, kind="wsd", cooldown="1ep")

@@ -29,6 +29,8 @@ from nadam_suite.schedules import (
     WithCooldown,
 )
 
+pytestmark = pytest.mark.once
+
 NAMES = ("learning_rate", "weight_decay", "decay_per_update", "beta_1", "momentum")
 
 
@@ -106,7 +108,6 @@ def test_a_real_training_uses_the_same(window, schedule_step):
         np.testing.assert_allclose(history[name], used.values[name][last], rtol=1e-6, err_msg=name)
 
 
-@pytest.mark.once
 def test_the_optimizer_is_left_as_it_is():
     """Looking ahead neither builds it nor counts a step."""
     optimizer = scheduled()
@@ -115,7 +116,6 @@ def test_the_optimizer_is_left_as_it_is():
     assert int(optimizer.iterations) == 0
 
 
-@pytest.mark.once
 def test_numbers_are_constant():
     """Of plain settings only u_t varies; without weight decay there is no line for it."""
     used = course(Nadam(3e-4), TrainingPlan(50, 2))
@@ -124,14 +124,12 @@ def test_numbers_are_constant():
     assert used.varies("momentum")
 
 
-@pytest.mark.once
 def test_a_training_without_a_single_update_is_refused():
     """A window longer than the training never ends."""
     with pytest.raises(ArgumentError, match=r"7 batches of one .*total_steps=6. Train longer"):
         course(Nadam(gradient_accumulation_steps=7), TrainingPlan(3, 2))
 
 
-@pytest.mark.once
 def test_a_callable_is_refused():
     """What a callable will return is not known before."""
 
@@ -173,7 +171,6 @@ def test_ten_million_steps_keep_their_shape(shape):
         assert thin.values[name].min() == whole.values[name].min()
 
 
-@pytest.mark.once
 def test_waves_keep_their_height_everywhere():
     """Where a point stands for many periods, both ends of them are there in each stretch."""
     plan = TrainingPlan(steps_per_epoch=1000, epochs=100)
@@ -183,7 +180,6 @@ def test_waves_keep_their_height_everywhere():
         assert part.min() < 0.15e-3
 
 
-@pytest.mark.once
 def test_a_short_course_is_not_thinned():
     """All its points can be drawn."""
     used = course(scheduled(), TrainingPlan(10, 10))
@@ -206,7 +202,6 @@ def test_csv_has_every_digit(tmp_path, window):
         assert [float(row[name]) for row in rows] == used.values[name].tolist()
 
 
-@pytest.mark.once
 def test_landmarks_of_combined_schedules():
     """Parts count from where they begin, and nothing is said beyond their end."""
     stable = Constant(0.1, warmup_steps=10)
@@ -242,7 +237,6 @@ def picture(tmp_path, optimizer, plan, name="a"):
     return image.imread(path)
 
 
-@pytest.mark.once
 def test_the_picture_has_a_panel_for_each_quantity_that_varies(tmp_path):
     """More panels make it higher; it is a PNG with something in each part of it."""
     plan = TrainingPlan(20, 30)
@@ -258,7 +252,6 @@ def test_the_picture_has_a_panel_for_each_quantity_that_varies(tmp_path):
         assert (colour > 0.25).mean() > 0.001
 
 
-@pytest.mark.once
 def test_the_picture_shows_the_course(tmp_path):
     """Another warm-up is another picture; the same course is the same one."""
     plan = TrainingPlan(100, 1)
@@ -270,7 +263,6 @@ def test_the_picture_shows_the_course(tmp_path):
     assert np.any(first != other)
 
 
-@pytest.mark.once
 def test_pictures_of_extreme_plans(tmp_path):
     """One step, nothing that varies, and a schedule with many corners can all be drawn."""
     steady = Nadam(0.0, momentum_decay=None)

@@ -88,7 +88,7 @@ def test_folder_is_written_by_the_chief_alone(tmp_path):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Test accuracy of each recipe, and of the training on one device."""
+    """Test accuracy of each recipe after five epochs, and of the training on one device."""
     if BACKEND == "torch":
         pytest.skip("Keras trains on one device with PyTorch")
     folder = tmp_path_factory.mktemp("recipes")
@@ -105,7 +105,7 @@ def results(tmp_path_factory):
     for name, command in commands.items():
         output = folder / name
         done = subprocess.run(
-            [*command, "--output", str(output)],
+            [*command, "epochs=5", "--output", str(output)],
             env=values,
             capture_output=True,
             text=True,
@@ -135,9 +135,10 @@ def test_recipes_are_found():
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.multi_device
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_ends_like_one_device(results, path):
     """The test accuracy is within half a point of that of one device."""
-    assert results["single"]["accuracy"] >= 0.98
+    assert results["single"]["accuracy"] >= 0.95
     assert abs(results[path.stem]["accuracy"] - results["single"]["accuracy"]) <= 0.005

@@ -20,6 +20,8 @@ from nadam_suite.errors import (
 from tests.experiment.comparing import assert_same
 from tests.experiment.small_runs import contents, damage, no_pictures, train
 
+pytestmark = pytest.mark.once
+
 __all__ = ["no_pictures"]  # a fixture that every test of this file uses
 
 
@@ -83,7 +85,6 @@ def test_an_interrupted_run_goes_on_from_where_it_is(tmp_path, longer):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_a_run_is_extended_twice(tmp_path, longer):
     """After the first extension, and after a second one that was interrupted."""
     folder = tmp_path / "run"
@@ -100,7 +101,6 @@ def test_a_run_is_extended_twice(tmp_path, longer):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_the_command_can_be_repeated(run, longer):
     """Until the extension has finished, it goes on with the same one."""
     told = []
@@ -133,7 +133,6 @@ def test_a_schedule_that_depends_on_its_length_is_refused(tmp_path, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 @pytest.mark.parametrize("name", ["weight_decay", "beta_1"])
 def test_every_schedule_of_the_optimizer_counts(tmp_path, name):
     """One that depends on the length is refused, one with a cooldown moves along."""
@@ -153,7 +152,6 @@ def test_every_schedule_of_the_optimizer_counts(tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 @pytest.mark.parametrize("schedule", [None, {"kind": "inverse_sqrt", "warmup": 2}])
 def test_a_schedule_without_an_end_goes_on_from_the_last_state(tmp_path, schedule):
     """A finished run need not go back."""
@@ -164,7 +162,6 @@ def test_a_schedule_without_an_end_goes_on_from_the_last_state(tmp_path, schedul
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_schedules_that_count_updates(tmp_path):
     """Windows that epochs cut are continued, and the cooldown begins at an update."""
     options = {
@@ -179,7 +176,6 @@ def test_schedules_that_count_updates(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_the_last_part_of_a_joined_schedule_moves(tmp_path):
     """It lasts to the end of the training before, and after."""
     parts = [{"kind": "constant"}, {"kind": "wsd", "cooldown": 3}]
@@ -262,7 +258,6 @@ def standing(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 def test_an_extension_that_is_cut_anywhere(short, longer, tmp_path, monkeypatch):
     """At every write either the shorter run is whole, or the longer one, and both go on."""
     sync, left = os.fsync, 0

@@ -16,6 +16,8 @@ from nadam_suite.experiment.sessions import read_sessions
 from tests.experiment.small_runs import no_pictures, train
 from tests.tuner.test_hparams import Table
 
+pytestmark = pytest.mark.once
+
 __all__ = ["no_pictures"]  # a fixture that every test of this file uses
 
 AVERAGED = {"use_ema": False, "averaging": "ema"}
@@ -116,7 +118,6 @@ def test_a_branch_goes_on_with_the_norms_of_its_run(tmp_path):
     assert branch[:2] == run[:2]
 
 
-@pytest.mark.once
 def test_a_damaged_file_of_norms_is_refused(tmp_path):
     """By its name, with the remedy."""
     (tmp_path / NORMS).write_text("epoch,step,layer\nx,y,z\n")

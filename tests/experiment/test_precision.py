@@ -15,6 +15,8 @@ from tests.cli.running import run
 from tests.experiment.comparing import assert_same
 from tests.experiment.small_runs import OWN, config, no_pictures, train
 
+pytestmark = pytest.mark.once
+
 __all__ = ["no_pictures"]  # a fixture that every test of this file uses
 
 TOLD = ("loss_scale", "skipped_steps", "loss_scale_growths")

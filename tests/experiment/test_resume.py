@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 import subprocess
 import time
@@ -35,16 +36,17 @@ patience = 3
 restore_best_weights = true
 """
 
-# Runs the config and ends the process by a signal: before a batch, or at a write of a file.
+# Runs the config again and again, each time in a copy of the process that a signal ends: before a
+# batch, or at a write of a file.
 RUN = """
-import os, signal, sys
+import json, os, signal, sys
 import keras
 from nadam_suite.callbacks import files
 from nadam_suite.config import load_config
 from nadam_suite.experiment import run_training
+from tests.forking import in_a_copy
 
-config, folder, where, number = sys.argv[1:]
-number = int(number)
+config, folder, kills = sys.argv[1:]
 
 
 def end():
@@ -67,18 +69,25 @@ def watched(descriptor):
     fsync(descriptor)
 
 
+def train():
+    run_training(load_config(config), output=folder, resume=True, callbacks=[Batches()])
+
+
 os.fsync = watched
-run_training(load_config(config), output=folder, resume=True, callbacks=[Batches()])
+ends = []
+for where, number in [*json.loads(kills), ("nowhere", 0)]:
+    ends.append((in_a_copy(train), os.path.exists(os.path.join(folder, "result.json"))))
+print(json.dumps(ends))
 """
 
 
-def _run(folder, where="nowhere", number=0):
-    """Begin the run in `folder`, or go on with it; it must end as it is told to."""
+def _run(folder, *kills):
+    """Begin the run in `folder`, end it at each of these points, go on with it each time."""
     config = folder.parent / "own.toml"
     config.write_text(CONFIG)
-    done = run_python(RUN, str(config), str(folder), where, str(number), check=False)
-    expected = 0 if where == "nowhere" else -signal.SIGKILL
-    assert done.returncode == expected, done.stderr[-3000:]
+    done = run_python(RUN, str(config), str(folder), json.dumps(kills))
+    expected = [[-signal.SIGKILL, False]] * len(kills) + [[0, True]]
+    assert json.loads(done.stdout.splitlines()[-1]) == expected, done.stderr[-3000:]
 
 
 @pytest.fixture(scope="module")
@@ -94,21 +103,28 @@ def whole(tmp_path_factory):
     "kills",
     [
         # Before the first batch, in the second epoch, at once again, before the last batch.
-        [("batch", 0), ("batch", STEPS + 1), ("batch", 1), ("batch", 3 * STEPS - 1)],
+        pytest.param(
+            [("batch", 0), ("batch", STEPS + 1), ("batch", 1), ("batch", 3 * STEPS - 1)],
+            id="batches",
+        ),
         # While the folder is filled, the history begun, a state and a history row written.
-        [("write", 0), ("write", 2), ("write", 3), ("write", 5), ("write", 8)],
+        pytest.param(
+            [("write", 0), ("write", 2), ("write", 3), ("write", 5), ("write", 8)],
+            marks=pytest.mark.once,
+            id="early writes",
+        ),
         # At the end: the last state, the picture, the result.
-        [("write", 18), ("write", 4), ("write", 5)],
+        pytest.param(
+            [("write", 18), ("write", 4), ("write", 5)],
+            marks=pytest.mark.once,
+            id="late writes",
+        ),
     ],
-    ids=["batches", "early writes", "late writes"],
 )
 def test_killed_again_and_again(tmp_path, whole, kills):
     """`kill -9` at these points, each time resumed, ends with the uninterrupted run's numbers."""
     folder = tmp_path / "run"
-    for where, number in kills:
-        _run(folder, where, number)
-        assert not (folder / "result.json").exists()
-    _run(folder)
+    _run(folder, *kills)
     assert_same(folder, whole)
 
 
@@ -157,8 +173,7 @@ def test_resumed_run_has_each_epoch_once(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = tmp_path / "run"
-    _run(folder, "batch", 2 * STEPS + 1)
-    _run(folder)
+    _run(folder, ("batch", 2 * STEPS + 1))
     rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
     assert [int(row["epoch"]) for row in rows] == list(range(EPOCHS))
     for split, name in (("train", "loss"), ("validation", "val_loss")):

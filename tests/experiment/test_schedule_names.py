@@ -15,6 +15,8 @@ from nadam_suite.experiment import run_training
 from nadam_suite.schedules import sample
 from tests.reference.schedules import twin
 
+pytestmark = pytest.mark.once
+
 EPOCHS, STEPS = 40, 4  # of 32 of 128 images
 
 # Lines of TOML for each kind, in the units of users.
@@ -113,7 +115,6 @@ def test_the_history_holds_the_rates_of_the_schedule(tmp_path, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.once
 @pytest.mark.parametrize(("kind", "schedule_step"), [("wsd", "batch"), ("joined", "update")])
 def test_it_does_so_under_accumulation(tmp_path, kind, schedule_step):
     """With windows of 3 batches that epochs of 4 cut, it is the epoch's last real update."""

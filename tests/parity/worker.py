@@ -62,6 +62,8 @@ def read(folder: Path) -> None:
         model = keras.saving.load_model(file)
         if type(model.optimizer) is not Nadam:
             raise TypeError(f"{file.name}: the optimizer came back as {type(model.optimizer)}")
+        # Files of JAX ask for compilation, for which PyTorch takes most of a minute.
+        model.jit_compile = False
         model.train_on_batch(*batches()[5])
         np.savez(folder / f"{file.stem}-on-{BACKEND}.npz", *model.get_weights())
 

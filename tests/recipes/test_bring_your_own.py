@@ -10,6 +10,8 @@ from nadam_suite.experiment import find_part
 from recipes import bring_your_own as recipe
 from tests.processes import ROOT
 
+pytestmark = pytest.mark.once
+
 CONFIG = ROOT / "recipes" / "bring_your_own.toml"
 
 

@@ -13,6 +13,8 @@ import pytest
 from nadam_suite import Nadam
 from recipes import compare
 
+pytestmark = pytest.mark.once
+
 BACKEND = keras.backend.backend()
 NAMES = [*compare.OPTIMIZERS, *([compare.TORCH] if BACKEND == "torch" else [])]
 POINT = compare.Point(learning_rate=3e-3, weight_decay=0.3, warmup=0.1)

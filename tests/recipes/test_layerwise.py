@@ -11,6 +11,8 @@ import pytest
 from nadam_suite.experiment.recipes import digits
 from recipes import layerwise
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def source():

@@ -23,6 +23,8 @@ from nadam_suite.tuner.tuners import QuasiRandomSearch
 from tests.processes import run_python
 from tests.tuner.searching import Cut, build, search
 
+pytestmark = pytest.mark.once
+
 STATUSES = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE]
 
 

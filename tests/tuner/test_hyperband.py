@@ -30,6 +30,8 @@ from tests.tuner.searching import (
     stored,
 )
 
+pytestmark = pytest.mark.once
+
 # Rungs of one epoch and of three: the first three trials, the one that goes on, and two beside.
 RUNGS = [(0, 1), (0, 1), (0, 1), (1, 3), (0, 3), (0, 3)]
 

@@ -13,6 +13,8 @@ from nadam_suite.errors import ArgumentError
 from nadam_suite.schedules import TrainingPlan
 from tests.tuner.lines import AVERAGED, X, Y, hypermodel_of, point
 
+pytestmark = pytest.mark.once
+
 
 class Seen(keras.callbacks.Callback):
     """Keeps the rate before each batch, and the logs of each epoch."""

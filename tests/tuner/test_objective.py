@@ -21,6 +21,8 @@ from tests.tuner.searching import (
     search,
 )
 
+pytestmark = pytest.mark.once
+
 
 class Counting(Once):
     def __init__(self):

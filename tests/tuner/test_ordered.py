@@ -13,11 +13,12 @@ from nadam_suite.experiment import Splits, batches
 from nadam_suite.tuner.metric_names import adds_no_names, metric_names
 from nadam_suite.tuner.ordered import OrderedBatches, first_batch, fit_arguments, ordered
 
+pytestmark = pytest.mark.once
+
 X = np.arange(10, dtype="float32").reshape(10, 1)
 Y = 2 * X
 
 
-@pytest.mark.once
 @given(st.integers(1, 12), st.integers(0, 9), st.integers(0, 3), st.integers(0, 11))
 def test_batches_are_those_of_runs(size, seed, epoch, index):
     """So that a trial and a run of one seed see the same."""
@@ -28,7 +29,6 @@ def test_batches_are_those_of_runs(size, seed, epoch, index):
         np.testing.assert_array_equal(mine, other)
 
 
-@pytest.mark.once
 @given(st.integers(1, 12), st.integers(0, 9), st.integers(0, 5))
 def test_an_epoch_has_each_example_once(size, seed, epoch):
     """The last batch has what is left."""
@@ -37,7 +37,6 @@ def test_an_epoch_has_each_example_once(size, seed, epoch):
     np.testing.assert_array_equal(np.sort(found, axis=0), X)
 
 
-@pytest.mark.once
 def test_nests_of_arrays_and_weights_stay_together():
     """An example's inputs, targets and weight come in one batch."""
     x, weights = {"a": X, "b": -X}, X[:, 0] + 1
@@ -48,7 +47,6 @@ def test_nests_of_arrays_and_weights_stay_together():
     np.testing.assert_array_equal(sample, inputs["a"][:, 0] + 1)
 
 
-@pytest.mark.once
 def test_arguments_are_known_by_name():
     """Wherever they stood in the call."""
     assert fit_arguments((X, Y, 5), {"epochs": 2}) == {
@@ -59,7 +57,6 @@ def test_arguments_are_known_by_name():
     }
 
 
-@pytest.mark.once
 def test_the_last_examples_validate_as_in_keras():
     """And are not trained on."""
     arguments = ordered({"x": X, "y": Y, "validation_split": 0.25, "batch_size": 4}, 0, 0)
@@ -71,7 +68,6 @@ def test_the_last_examples_validate_as_in_keras():
     assert "validation_split" not in arguments
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -117,7 +113,6 @@ def test_a_training_that_goes_on_is_the_one_that_did_not_stop(extra):
         np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.once
 def test_executions_that_run_into_the_next_epoch_are_refused():
     """Keras would train the batches of an execution to its end, here those of two epochs."""
     arguments = {"x": X, "y": Y, "batch_size": 2}
@@ -136,7 +131,6 @@ def test_names_are_those_that_a_fit_logs():
     assert metric_names(model, {"x": iter([(X, Y)])}) is None
 
 
-@pytest.mark.once
 def test_one_batch_is_enough_to_know_them():
     """Other data are read by Keras, one step of them."""
     found = first_batch({"x": {"a": X}, "y": Y, "batch_size": 3, "epochs": 2})
@@ -145,7 +139,6 @@ def test_one_batch_is_enough_to_know_them():
     assert first_batch({"x": data, "epochs": 2}) == {"x": data}
 
 
-@pytest.mark.once
 def test_callbacks_that_may_add_names_are_told_from_others():
     """A subclass may do anything."""
 

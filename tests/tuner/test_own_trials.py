@@ -27,6 +27,8 @@ from tests.tuner.searching import (
     state_of,
 )
 
+pytestmark = pytest.mark.once
+
 # The rest of what keras-tuner can
 
 

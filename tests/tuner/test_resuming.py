@@ -16,6 +16,8 @@ from nadam_suite.tuner.tuners import QuasiRandomSearch
 from tests.processes import run_python
 from tests.tuner.searching import STEPS, Cut, Seen, build, data, history, scores, search, stored
 
+pytestmark = pytest.mark.once
+
 TRIALS, EXECUTIONS = 2, 2  # of 3 epochs of 3 batches each
 
 
@@ -140,9 +142,10 @@ def test_stock_trains_the_first_trial_anew(tmp_path):
 
 
 _KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 import keras
+from tests.forking import in_a_copy
 from tests.tuner import test_resuming as module
 
 class Kill(module.Cut):
@@ -152,31 +155,36 @@ class Kill(module.Cut):
             os.kill(os.getpid(), signal.SIGKILL)
 
 module.Cut = Kill
-batch = int(sys.argv[2])
-found = module.scores(module._search(Path(sys.argv[1]), batch=batch or None))
+ends = []
+for folder, batch in json.loads(sys.argv[1]):
+    ends.append(in_a_copy(lambda: module._search(Path(folder), batch=batch)))
+print(json.dumps(ends))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [8, 23])
-def test_killed_equals_unkilled(tmp_path, batch):
+def test_killed_equals_unkilled(tmp_path):
     """SIGKILL leaves no time to tidy up."""
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
-    run_python(_KILLED, str(tmp_path / "whole"), "0")
-    done = run_python(_KILLED, str(tmp_path / "killed"), str(batch), check=False)
-    assert done.returncode == -signal.SIGKILL
-    run_python(_KILLED, str(tmp_path / "killed"), "0")
-    _assert_same(tmp_path / "killed", tmp_path / "whole")
-    trials = [
-        {
-            p.parent.name: json.loads(p.read_text())["score"]
-            for p in sorted(f.glob("s/*/trial.json"))
-        }
-        for f in (tmp_path / "killed", tmp_path / "whole")
-    ]
-    assert trials[0] == trials[1]
-    assert len(trials[0]) == TRIALS
+    folders = [tmp_path / name for name in ("whole", "killed-8", "killed-23")]
+    for folder in folders:
+        folder.mkdir()
+    whole, *killed = map(str, folders)
+    first, second = killed
+    searches = [(whole, None), (first, 8), (first, None), (second, 23), (second, None)]
+    done = run_python(_KILLED, json.dumps(searches))
+    kill = -signal.SIGKILL
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, kill, 0, kill, 0], done.stderr[-3000:]
+    for folder in folders[1:]:
+        _assert_same(folder, folders[0])
+        trials = [
+            {
+                p.parent.name: json.loads(p.read_text())["score"]
+                for p in sorted(f.glob("s/*/trial.json"))
+            }
+            for f in (folder, folders[0])
+        ]
+        assert trials[0] == trials[1]
+        assert len(trials[0]) == TRIALS
 
 
 class CutAtTheEnd(Cut):

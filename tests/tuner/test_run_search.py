@@ -26,6 +26,8 @@ from nadam_suite.tuner.tuners import (
 )
 from tests.experiment.comparing import assert_same
 
+pytestmark = pytest.mark.once
+
 
 def _config(epochs=2, **tuner):
     return TrainConfig(
@@ -63,7 +65,6 @@ class Cut(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.once
 class TestTuner:
     """From the table to a tuner of keras-tuner."""
 
@@ -124,7 +125,6 @@ class TestTuner:
             check_settings(config, RunHyperModel(config))
 
 
-@pytest.mark.once
 class TestFolder:
     """The config of a search in its folder."""
 
@@ -159,7 +159,6 @@ class TestFolder:
             open_folder(_config(), tmp_path / "file" / "search", resume=False)
 
 
-@pytest.mark.once
 class TestSearch:
     """Whole searches of small runs; `test_runs.py` has single trials, on every backend."""
 
