@@ -30,7 +30,7 @@ import pytest
 # Nothing that a slow machine fails: no deadline, and no limit for the making of examples.
 _ANY_SPEED = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("dev", max_examples=25, **_ANY_SPEED)
-hypothesis.settings.register_profile("ci", max_examples=100, derandomize=True, **_ANY_SPEED)
+hypothesis.settings.register_profile("ci", max_examples=60, derandomize=True, **_ANY_SPEED)
 hypothesis.settings.load_profile("ci" if in_ci() else "dev")
 
 

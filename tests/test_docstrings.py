@@ -1,4 +1,4 @@
-"""Every `>>>` example in the package runs and prints what it says, on the backend under test."""
+"""Every `>>>` example in the package runs and prints what it says."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import nadam_suite
 from tests.processes import BACKENDS
 
+pytestmark = pytest.mark.once
 SKIP = tuple(f"nadam_suite.backends.{name}" for name in BACKENDS)
 MODULES = [
     "nadam_suite",

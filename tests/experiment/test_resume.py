@@ -139,6 +139,7 @@ def _command(tmp_path, *arguments):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_interrupted_command_resumes_exactly(tmp_path, whole):
     """Ctrl-C: status 130 and advice, which leads to the uninterrupted run's numbers."""
     process = subprocess.Popen(
@@ -168,6 +169,7 @@ def test_interrupted_command_resumes_exactly(tmp_path, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_resumed_run_has_each_epoch_once(tmp_path):
     """History and TensorBoard logs are written anew from the state: no gap, no duplicate."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

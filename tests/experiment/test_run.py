@@ -133,6 +133,7 @@ def test_precision_is_given_back(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("precision", ["mixed_float16", "bfloat16"])
 def test_every_precision_trains(tmp_path, precision):
     """The loss is finite in every precision that a config may name."""
@@ -151,6 +152,7 @@ def test_early_stopping_from_the_config(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_seeds_make_different_runs(tmp_path):
     """Another seed gives another history."""
     first, second = (

@@ -18,6 +18,8 @@ from nadam_suite.tuner.runs import RunHyperModel, merged_optimizer
 from nadam_suite.tuner.trials import TrialContext
 from tests.experiment.comparing import assert_same
 
+pytestmark = pytest.mark.once
+
 OBJECTIVE = keras_tuner.Objective("val_loss", "min")
 SMALL = {
     "model": "digits",
@@ -96,7 +98,6 @@ def whole(tmp_path_factory):
     return folder, config, RunHyperModel(config).run_trial(_context(folder, config))
 
 
-@pytest.mark.once
 class TestConfig:
     """What a trial trains."""
 
@@ -308,7 +309,6 @@ class TestFailure:
         with pytest.raises(keras_tuner.errors.FailedTrialError, match=expected):
             RunHyperModel(config).run_trial(context)
 
-    @pytest.mark.once
     def test_a_loss_scale_that_gives_up_is_a_divergence(self, tmp_path, monkeypatch):
         """Its error has the reason already."""
         monkeypatch.setattr(runs, "run_training", _raises(NonFiniteError("all steps skipped")))
@@ -316,7 +316,6 @@ class TestFailure:
         with pytest.raises(keras_tuner.errors.FailedTrialError, match=r"^Diverged: all steps"):
             RunHyperModel(_config()).run_trial(context)
 
-    @pytest.mark.once
     def test_what_is_wrong_for_all_trials_ends_the_search(self, tmp_path, monkeypatch):
         """No other trial would fare better."""
         cause = RunFolderError("no space")

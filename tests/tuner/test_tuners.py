@@ -31,6 +31,8 @@ from tests.tuner.searching import (
     search,
 )
 
+pytestmark = pytest.mark.once
+
 KINDS = [
     QuasiRandomSearch,
     *(
