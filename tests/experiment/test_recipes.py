@@ -113,6 +113,7 @@ def test_bits_per_byte_of_a_uniform_guess():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(value), np.full((1, 3), 8.0), rtol=1e-6)
 
 
+@pytest.mark.once
 def test_text_lm_learns(tmp_path):
     """Two short epochs beat the uniform guess, and loss and bits say the same."""
     config = load_config(recipe_path("text_lm"), SMALL_LM)
