@@ -20,10 +20,9 @@ def in_a_copy(work: Callable[[], object]) -> int:
     status = 1
     try:
         work()
+        sys.stdout.flush()
         status = 0
     except BaseException:  # noqa: BLE001 - the copy must not go on as if it were the tests
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(status)

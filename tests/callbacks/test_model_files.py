@@ -195,8 +195,8 @@ PROGRAM = """
 import sys
 import keras, numpy as np
 print("BACKEND", keras.backend.backend())
+data = np.load(sys.argv[1])
 for path in sys.argv[2:]:
-    data = np.load(sys.argv[1])
     model = keras.saving.load_model(path)
     logs = model.evaluate(data["x"], data["y"], verbose=0, return_dict=True)
     print("RESULT", logs["loss"], logs["mae"])

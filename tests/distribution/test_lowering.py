@@ -31,14 +31,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "momentum_decay": None,
     },
 }
+QUICK = ("float32", "mixed_float16")
 # Of the second half, what a precision could change is in the precisions that are used most.
 CASES = [
-    pytest.param(
-        policy, name, marks=() if policy in ("float32", "mixed_float16") else pytest.mark.slow
-    )
+    (policy, name)
     for policy in POLICIES
     for name in OPTIONS
-    if name == "accumulating" or policy in ("float32", "mixed_float16", "bfloat16")
+    if name == "accumulating" or policy in (*QUICK, "bfloat16")
 ]
 TRACED_CALLBACKS = {"PyFunc", "EagerPyFunc", "PyFuncStateless", "XlaHostCompute"}
 
@@ -116,9 +115,7 @@ def check_export(policy: str, name: str) -> None:
     assert len(exported.serialize()) > 10_000
 
 
-@pytest.mark.parametrize(
-    ("policy", "name"), [case for case in CASES if case.values[0] != "float64"]
-)
+@pytest.mark.parametrize(("policy", "name"), [case for case in CASES if case[0] != "float64"])
 def test_the_step_of_jax_is_exported_for_accelerators(policy, name):
     """`jax.export` for TPU and CUDA succeeds on a CPU, without a callback to the host."""
     skip_unless("jax")
@@ -130,7 +127,7 @@ def test_the_step_of_jax_is_exported_in_float64():
     """With JAX_ENABLE_X64 also in float64."""
     skip_unless("jax")
     lines = ["from tests.distribution import test_lowering as t"]
-    lines += ["t.check_export('float64', 'accumulating')"]
+    lines += [f"t.check_export(*{case!r})" for case in CASES if case[0] == "float64"]
     lines += ["import keras", "m, _ = t.text_model('float64', {})", "print(m.weights[0].dtype)"]
     printed = run_python("\n".join(lines), backend="jax", JAX_ENABLE_X64="1").stdout
     assert printed.split() == ["float64"]
@@ -160,7 +157,10 @@ def test_a_callable_that_returns_a_number_cannot_be_exported():
         export_step("float32", {"learning_rate": lambda: 0.01}, ("tpu", "cuda"))
 
 
-@pytest.mark.parametrize(("policy", "name"), CASES)
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    [pytest.param(*case, marks=() if case[0] in QUICK else pytest.mark.slow) for case in CASES],
+)
 def test_the_step_of_tensorflow_compiles_under_xla(policy, name):
     """The whole train step is one XLA program of static shapes, and nothing in it asks the host."""
     skip_unless("tensorflow")

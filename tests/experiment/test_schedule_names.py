@@ -15,7 +15,7 @@ from nadam_suite.experiment import run_training
 from nadam_suite.schedules import sample
 from tests.reference.schedules import twin
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.once  # K36's cells have each backend's history
 
 EPOCHS, STEPS = 40, 4  # of 32 of 128 images
 
@@ -106,7 +106,6 @@ def test_every_kind_has_its_lines():
 
 
 @pytest.mark.slow
-@pytest.mark.once  # K36's cells have each backend's history
 @pytest.mark.parametrize("kind", KEYS)
 def test_the_history_holds_the_rates_of_the_schedule(tmp_path, kind):
     """Of every epoch it holds what the optimizer used at its last step."""

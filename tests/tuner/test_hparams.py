@@ -1,4 +1,4 @@
-"""TensorBoard's table of trials, read by TensorBoard's own backend, on every backend (T9)."""
+"""TensorBoard's table of trials, read by TensorBoard's own backend (T9)."""
 
 from __future__ import annotations
 

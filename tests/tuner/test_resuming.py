@@ -165,23 +165,23 @@ print(json.dumps(ends))
 @pytest.mark.slow
 def test_killed_equals_unkilled(tmp_path):
     """SIGKILL leaves no time to tidy up."""
-    folders = [tmp_path / name for name in ("whole", "killed-8", "killed-23")]
-    for folder in folders:
+    whole, *killed = (tmp_path / name for name in ("whole", "first", "second"))
+    searches = [(str(whole), None)]
+    for folder, batch in zip(killed, (8, 23), strict=True):
+        searches += [(str(folder), batch), (str(folder), None)]
+    for folder in (whole, *killed):
         folder.mkdir()
-    whole, *killed = map(str, folders)
-    first, second = killed
-    searches = [(whole, None), (first, 8), (first, None), (second, 23), (second, None)]
     done = run_python(_KILLED, json.dumps(searches))
     kill = -signal.SIGKILL
     assert json.loads(done.stdout.splitlines()[-1]) == [0, kill, 0, kill, 0], done.stderr[-3000:]
-    for folder in folders[1:]:
-        _assert_same(folder, folders[0])
+    for folder in killed:
+        _assert_same(folder, whole)
         trials = [
             {
                 p.parent.name: json.loads(p.read_text())["score"]
                 for p in sorted(f.glob("s/*/trial.json"))
             }
-            for f in (folder, folders[0])
+            for f in (folder, whole)
         ]
         assert trials[0] == trials[1]
         assert len(trials[0]) == TRIALS

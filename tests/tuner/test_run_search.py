@@ -160,7 +160,7 @@ class TestFolder:
 
 
 class TestSearch:
-    """Whole searches of small runs; `test_runs.py` has single trials, on every backend."""
+    """Whole searches of small runs; `test_runs.py` has single trials."""
 
     @pytest.mark.parametrize("batch", [2, pytest.param(7, marks=pytest.mark.slow)])
     def test_a_cut_search_has_the_same_trials(self, whole, tmp_path, batch):
