@@ -129,6 +129,10 @@ class Backend(Together):
         """Return a tensor that can be assigned to a variable and shares no memory with it then."""
         return value  # assigning copies
 
+    def fill(self, variable: Any, value: Any) -> None:
+        """Assign a first value to a new variable, whose memory nobody else has seen."""
+        variable.assign(self.unshared(value))
+
     @contextlib.contextmanager
     def no_grad(self) -> Iterator[None]:
         """Switch off gradient recording, where the framework records by default."""

@@ -134,8 +134,12 @@ class Layout:
                 slot.copies = (*slot.copies, tuple(each[index] for each in copies))
 
     def start_averages(self, positions: Iterable[int] | None = None) -> None:
-        """Set averages to the weights, and their counts to zero; all of them by default."""
-        running = self.state.averages
+        """Set averages to the weights, and their counts to zero.
+
+        Args:
+            positions: Of the averages; by default all of them, which have just been created then.
+        """
+        running, backend = self.state.averages, get_backend()
         for position in range(len(running)) if positions is None else positions:
             running[position].count.assign(0)
             for slot in self.slots:
@@ -144,8 +148,12 @@ class Layout:
                 weight, average = slot.weight(), slot.averages[position]
                 # On TensorFlow a variable that the running trace has created is empty so far; its
                 # average stays zero then, and is the weight until it begins, as any other.
-                if tuple(weight.shape) == tuple(average.shape):
-                    average.assign(get_backend().unshared(weight))
+                if tuple(weight.shape) != tuple(average.shape):
+                    continue
+                if positions is None:
+                    backend.fill(average, weight)
+                else:
+                    average.assign(backend.unshared(weight))
 
     def average_position(self, name: str) -> int:
         """Return the position of a running average."""
