@@ -177,3 +177,27 @@ def test_what_is_put_into_variables_shares_no_memory_with_it():
     np.testing.assert_array_equal(to_float64(half), np.full(5, 2.0))
     np.testing.assert_array_equal(to_float64(full), np.full(5, 3.0))
     assert full.value.unsafe_buffer_pointer() != values[1].unsafe_buffer_pointer()
+
+
+def test_a_first_value_is_written_into_the_buffer_that_a_variable_has():
+    """Averages begin as weights; new arrays for them would leave their zeros with `malloc`."""
+    weight, average = make_variables([np.full(64, 2.0), np.zeros(64)], ["bfloat16", "float32"])
+    where = average.value.unsafe_buffer_pointer()
+    get_backend().fill(average, weight.value)
+    np.testing.assert_array_equal(to_float64(average), np.full(64, 2.0))
+    assert average.value.unsafe_buffer_pointer() == where
+    weight.assign(weight.value + 1.0)
+    np.testing.assert_array_equal(to_float64(average), np.full(64, 2.0))
+
+
+def test_new_averages_of_a_restored_state_leave_arrays_alone_that_others_hold():
+    """A file without averages starts them anew; what was read before can still be read."""
+    (variable,) = make_variables([np.ones(64)])
+    optimizer = Nadam(averaging=EMA(momentum=0.5))
+    optimizer.build([variable])
+    held = [v.value for v in optimizer.variables]
+    variable.assign(np.full(64, 3.0))
+    optimizer._layout.start_averages([0])
+    assert not any(value.is_deleted() for value in held)
+    average = optimizer._layout.slots[0].averages[0]
+    np.testing.assert_array_equal(to_float64(average), np.full(64, 3.0))
