@@ -17,6 +17,7 @@ from nadam_suite.backends.base import Backend
 from nadam_suite.backends.rows import Seen
 from nadam_suite.backends.scope import Sharing
 from nadam_suite.backends.slot import Slot, State
+from nadam_suite.backends.tensorflow_place import Place
 from nadam_suite.backends.tensorflow_replicas import (
     check_strategy,
     everywhere,
@@ -161,7 +162,13 @@ class TensorFlowBackend(Backend):
         rule: Callable[..., tuple[Any, Any, Any]],
     ) -> list[Any]:
         """Stack small variables, fuse large ones; see `backends.tensorflow_update`."""
-        return tensorflow_update.update(slots, gradients, scalars, rule, super().update)
+        one_by_one = super().update, super().average
+        return tensorflow_update.update(slots, gradients, scalars, rule, *one_by_one)
+
+    @property
+    def averages_in_update(self) -> bool:
+        """Large ones are fused with the update, where that is."""
+        return Place.here().fuses
 
     def average(
         self, averages: Sequence[Any], weights: Sequence[Any], share: Any, first: Any

@@ -21,7 +21,7 @@ import keras
 import tensorflow as tf
 
 from nadam_suite.backends import rounding, tensorflow_packs
-from nadam_suite.backends.slot import Slot, State, dtype_of
+from nadam_suite.backends.slot import Slot, State, Written, dtype_of
 from nadam_suite.backends.tensorflow_place import SMALL, STACKED, Place, size_of
 from nadam_suite.backends.tensorflow_replicas import strategy_of
 
@@ -46,6 +46,7 @@ def update(
     scalars: Any,
     rule: Callable[..., tuple[Any, Any, Any]],
     one_by_one: Callable[..., list[Any]],
+    take_in: Callable[..., None],
 ) -> list[Any]:
     """Do what `Backend.update` does.
 
@@ -55,24 +56,31 @@ def update(
         scalars: As there; its `gradient_scale` is seen to.
         rule: As there.
         one_by_one: The `update` of the base class.
+        take_in: The `average` of the base class.
     """
 
     def fused(places: list[int]) -> list[Any]:
         members = [slots[place] for place in places]
+        averaged = [bool(scalars.average_shares) and _averages_fit(slot) for slot in members]
 
         def body() -> list[Any]:
             ready, unscaled = _scale([gradients[place] for place in places], scalars)
             weights = one_by_one(members, ready, unscaled, rule)
             kept = []
-            for slot, weight in zip(members, weights, strict=True):
+            for slot, weight, too in zip(members, weights, averaged, strict=True):
                 if slot.constraint is None:
                     slot.write(weight)
                 else:
                     kept.append(weight)
+                if too:
+                    _average_all(slot.averages, weight, scalars.average_shares, take_in)
             return kept
 
         kept = iter(_fused(body))
-        return [None if slot.constraint is None else next(kept) for slot in members]
+        return [
+            next(kept) if slot.constraint is not None else Written(averaged=too)
+            for slot, too in zip(members, averaged, strict=True)
+        ]
 
     def stacked(places: list[int]) -> list[Any]:
         stack = tf.stack([gradients[place] for place in places])
@@ -234,6 +242,24 @@ def _divided(
         large = []
     taken = packed.union(large, *stacks)
     return stacks, large, [number for number in range(len(sizes)) if number not in taken]
+
+
+def _averages_fit(slot: Slot) -> bool:
+    """Return whether the averages of a slot take in the weight that an update has computed.
+
+    Otherwise that is rounded or constrained first.
+    """
+    alike = all(dtype_of(each) == "float32" for each in (slot.variable, *slot.averages))
+    fits = alike and slot.master is None and slot.constraint is None
+    return fits and bool(slot.averages) and _on_cpu(slot.averages)
+
+
+def _average_all(
+    averages: Sequence[Any], weight: Any, shares: Sequence[Any], take_in: Callable[..., None]
+) -> None:
+    """Let the averages of one variable take its weight in; a share of one is their first time."""
+    for mean, share in zip(averages, shares, strict=True):
+        take_in([mean], [weight], share, tf.equal(share, 1.0))
 
 
 def _shared_out(places: Sequence[int], variables: Sequence[Any]) -> list[list[int]]:

@@ -31,6 +31,7 @@ CASES = {
         "loss_scale_factor": 4.0,
     },
     "window": {"gradient_accumulation_steps": 3, "averaging": EMA(0.9), "weight_decay": 0.1},
+    "several": {"averaging": {"short": EMA(0.5), "long": EMA(0.99, warmup="power")}},
     "copies": {"averaging": Window(2, every=1), "clipnorm": 0.3},
     "overwriting": {"use_ema": True, "ema_momentum": 0.8, "ema_overwrite_frequency": 3},
     "half slots": {"slot_dtype": "bfloat16", "averaging": EMA(0.9, update_every=2)},
@@ -202,56 +203,29 @@ def test_averages_take_in_no_element_that_is_not_finite(update, ways, bad):
         assert np.sum(~finite) == 1
 
 
+@pytest.mark.parametrize(
+    ("averaging", "more"),
+    [(EMA(0.9), 0), ({"a": EMA(0.9), "b": EMA(0.5)}, 0), (EMA(0.9, start=2), 1)],
+)
+def test_averages_join_the_update_of_large_variables(update, ways, averaging, more):
+    """Each share of the large variables is one function for XLA, averages included."""
+    trained({}, gradients(steps=1))
+    alone, ways["fused"] = ways["fused"], 0
+    trained({"averaging": averaging}, gradients(steps=1))
+    assert ways["fused"] == (1 + more) * alone > 0
+
+
 def test_the_first_weights_are_taken_in_to_the_bit(update, ways):
-    """An average begins as the weights, exactly."""
+    """An average begins as the weights, exactly, whatever its variable holds."""
     variables = make_variables([np.random.default_rng(1).normal(size=s) for s in SHAPES])
     optimizer = Nadam(0.01, averaging=EMA(0.9, warmup=None))
-    Loop(optimizer, variables).step(gradients()[0])
+    loop = Loop(optimizer, variables)
+    for slot in optimizer._layout.slots:
+        slot.averages[0].assign(np.full(slot.variable.shape, 1e6))
+    loop.step(gradients()[0])
     assert min(ways.values()) > 0
     for variable, average in optimizer.average_tensors("ema"):
         assert np.array_equal(to_float64(variable), to_float64(average))
-
-
-def places(update):
-    """What may be done in each of the settings that a step may be traced in."""
-    import tensorflow as tf
-
-    found = {}
-
-    def look(name):
-        found[name] = update.Place.here()
-        return tf.constant(0)
-
-    def in_branch(name):
-        return tf.cond(tf.constant(True), lambda: look(name), lambda: tf.constant(0))
-
-    look("eager")
-    tf.function(lambda: look("function"))()
-    tf.function(lambda: in_branch("branch"))()
-    inner = tf.function(lambda: look("function in XLA"))
-
-    def around():
-        return inner()
-
-    tf.function(lambda: look("XLA"), jit_compile=True)()
-    tf.function(lambda: in_branch("branch in XLA"), jit_compile=True)()
-    tf.function(around, jit_compile=True)()
-    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
-    tf.function(lambda: strategy.run(lambda: look("replica")))()
-    return {name: (place.stacks, place.fuses) for name, place in found.items()}
-
-
-def test_stacks_and_xla_are_left_out_where_they_would_not_do(update):
-    """XLA's own traces, branches in them and replicas are recognised."""
-    assert places(update) == {
-        "eager": (True, False),
-        "function": (True, True),
-        "branch": (True, True),
-        "XLA": (False, False),
-        "branch in XLA": (False, False),
-        "function in XLA": (False, False),
-        "replica": (False, False),
-    }
 
 
 def test_a_step_under_xla_is_traced_as_it_was(update, ways, monkeypatch):
@@ -327,23 +301,7 @@ def test_nothing_outlives_the_graph_that_a_fused_step_was_traced_in(update, monk
     for _ in range(3):
         step = tf.function(lambda: optimizer.apply(row, variables))
         step()
-    assert len(bodies) >= 6  # one for each thread, of updates and of averages
+    assert len(bodies) >= 3  # one for each trace and thread
     del step
     gc.collect()
     assert [body() for body in bodies] == [None] * len(bodies)
-
-
-@pytest.mark.parametrize(("threads", "shares"), [(1, 1), (3, 3), (64, 5)])
-def test_large_variables_are_shared_out_over_the_threads(update, monkeypatch, threads, shares):
-    """Each goes to one function, about as many elements to each of them."""
-    variables = make_variables([np.ones(shape, "float32") for shape in SHAPES])
-    sizes = [int(np.prod(shape)) for shape in SHAPES]
-    monkeypatch.setattr(update.os, "cpu_count", lambda: threads)
-    monkeypatch.setattr(update, "SHARES", 5)
-    places = [place for place, size in enumerate(sizes) if size]
-    loads = update._shared_out(places, variables)
-    assert sorted(place for load in loads for place in load) == places
-    assert len(loads) == shares
-    totals = [sum(sizes[place] for place in load) for load in loads]
-    assert max(totals) - min(totals) <= max(sizes)
-    assert update._shared_out([], variables) == []
