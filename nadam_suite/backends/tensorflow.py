@@ -165,9 +165,8 @@ class TensorFlowBackend(Backend):
         one_by_one = super().update, super().average
         return tensorflow_update.update(slots, gradients, scalars, rule, *one_by_one)
 
-    @property
     def averages_in_update(self) -> bool:
-        """Large ones are fused with the update, where that is."""
+        """Those of large variables are, where XLA compiles their update."""
         return Place.here().fuses
 
     def average(

@@ -60,27 +60,8 @@ def update(
     """
 
     def fused(places: list[int]) -> list[Any]:
-        members = [slots[place] for place in places]
-        averaged = [bool(scalars.average_shares) and _averages_fit(slot) for slot in members]
-
-        def body() -> list[Any]:
-            ready, unscaled = _scale([gradients[place] for place in places], scalars)
-            weights = one_by_one(members, ready, unscaled, rule)
-            kept = []
-            for slot, weight, too in zip(members, weights, averaged, strict=True):
-                if slot.constraint is None:
-                    slot.write(weight)
-                else:
-                    kept.append(weight)
-                if too:
-                    _average_all(slot.averages, weight, scalars.average_shares, take_in)
-            return kept
-
-        kept = iter(_fused(body))
-        return [
-            next(kept) if slot.constraint is not None else Written(averaged=too)
-            for slot, too in zip(members, averaged, strict=True)
-        ]
+        members, own = [slots[place] for place in places], [gradients[place] for place in places]
+        return _update_fused(members, own, scalars, rule, one_by_one, take_in)
 
     def stacked(places: list[int]) -> list[Any]:
         stack = tf.stack([gradients[place] for place in places])
@@ -185,6 +166,48 @@ class _Stack:
             variable.assign(part)
 
 
+def _update_fused(
+    members: Sequence[Slot],
+    gradients: Sequence[Any],
+    scalars: Any,
+    rule: Callable[..., Any],
+    one_by_one: Callable[..., list[Any]],
+    take_in: Callable[..., None],
+) -> list[Any]:
+    """Update large variables in a function that XLA compiles; return what `update` does."""
+    averaged = [bool(scalars.average_shares) and _averages_fit(slot) for slot in members]
+
+    def body() -> list[Any]:
+        ready, unscaled = _scale(gradients, scalars)
+        weights = one_by_one(members, ready, unscaled, rule)
+        kept = []
+        for slot, weight, too in zip(members, weights, averaged, strict=True):
+            if slot.constraint is None:
+                slot.write(weight)
+            else:
+                kept.append(weight)
+            if too:  # in the pass that computes the weight
+                for mean, share in zip(slot.averages, scalars.average_shares, strict=True):
+                    take_in([mean], [weight], share, tf.equal(share, 1.0))
+        return kept
+
+    kept = iter(_fused(body))
+    return [
+        next(kept) if slot.constraint is not None else Written(averaged=too)
+        for slot, too in zip(members, averaged, strict=True)
+    ]
+
+
+def _averages_fit(slot: Slot) -> bool:
+    """Return whether the averages of a slot take in the weight that an update has computed.
+
+    Otherwise that is rounded or constrained first.
+    """
+    alike = all(dtype_of(each) == "float32" for each in (slot.variable, *slot.averages))
+    fits = alike and slot.master is None and slot.constraint is None
+    return fits and bool(slot.averages) and _on_cpu(slot.averages)
+
+
 def _update_stack(
     members: Sequence[Slot], gradient: Any, scalars: Any, rule: Callable[..., Any]
 ) -> list[Any]:
@@ -242,24 +265,6 @@ def _divided(
         large = []
     taken = packed.union(large, *stacks)
     return stacks, large, [number for number in range(len(sizes)) if number not in taken]
-
-
-def _averages_fit(slot: Slot) -> bool:
-    """Return whether the averages of a slot take in the weight that an update has computed.
-
-    Otherwise that is rounded or constrained first.
-    """
-    alike = all(dtype_of(each) == "float32" for each in (slot.variable, *slot.averages))
-    fits = alike and slot.master is None and slot.constraint is None
-    return fits and bool(slot.averages) and _on_cpu(slot.averages)
-
-
-def _average_all(
-    averages: Sequence[Any], weight: Any, shares: Sequence[Any], take_in: Callable[..., None]
-) -> None:
-    """Let the averages of one variable take its weight in; a share of one is their first time."""
-    for mean, share in zip(averages, shares, strict=True):
-        take_in([mean], [weight], share, tf.equal(share, 1.0))
 
 
 def _shared_out(places: Sequence[int], variables: Sequence[Any]) -> list[list[int]]:

@@ -23,8 +23,10 @@ class Together:
 
     # Whether `update` multiplies the gradients by what the scalars say, block by block.
     scales_in_update = False
-    # Whether `update` lets averages take in weights, block by block, by the scalars' shares.
-    averages_in_update = False
+
+    def averages_in_update(self) -> bool:
+        """Return whether `update` may let averages take weights in, by the scalars' shares."""
+        return False
 
     def densify(self, gradient: Any) -> Any:
         """Return a dense gradient; contributions to the same row are summed."""

@@ -13,7 +13,14 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nadam_suite.backends import rounding, torch_plan, torch_rows, torch_update
+from nadam_suite.backends import (
+    rounding,
+    torch_blocks,
+    torch_norms,
+    torch_plan,
+    torch_rows,
+    torch_update,
+)
 from nadam_suite.backends.base import Backend
 from nadam_suite.backends.rows import Seen
 from nadam_suite.backends.scope import Sharing
@@ -36,7 +43,6 @@ class TorchBackend(Backend):
 
     math: Any = PythonMath
     scales_in_update = True
-    averages_in_update = True
 
     def scalar(self, value: Any, dtype: str) -> float:
         """Return a Python float."""
@@ -143,7 +149,7 @@ class TorchBackend(Backend):
         return ready
 
     def _prepared(self, slot: Slot, gradient: Any) -> Any:
-        dtype = torch_update.DTYPES[slot.compute_dtype]
+        dtype = torch_blocks.DTYPES[slot.compute_dtype]
         if type(gradient) is torch.Tensor and gradient.dtype is dtype and not gradient.is_sparse:
             return gradient
         tensor = isinstance(gradient, torch.Tensor)
@@ -162,7 +168,7 @@ class TorchBackend(Backend):
 
     def norm(self, tensors: Sequence[Any], dtype: str) -> Any:
         """Return a tensor on the device: reading it would wait for a GPU."""
-        return torch_update.global_norm(tensors)
+        return torch_norms.global_norm(tensors)
 
     def accumulate(self, accumulators: Sequence[Any], gradients: Sequence[Any]) -> None:
         """Add in place with one foreach call."""
@@ -199,11 +205,15 @@ class TorchBackend(Backend):
 
     def finite(self, tensors: Sequence[Any]) -> bool:
         """Look at the norms, one foreach call for all tensors."""
-        return torch_update.all_finite(tensors)
+        return torch_norms.all_finite(tensors)
 
     def divided(self, tensors: Sequence[Any], by: Any) -> list[Any]:
         """Divide with one foreach call."""
         return list(torch._foreach_div(list(tensors), self.scalar(by, "float32")))
+
+    def averages_in_update(self) -> bool:
+        """Block by block, while the weights are in the cache."""
+        return True
 
     def average(
         self, averages: Sequence[Any], weights: Sequence[Any], share: Any, first: Any
@@ -213,7 +223,7 @@ class TorchBackend(Backend):
         At the first time the share is one, which gives the weights.
         """
         pairs = zip(torch_update.tensors(averages), weights, strict=True)
-        for members in torch_update.grouped(lambda pair: pair[1].device, pairs).values():
+        for members in torch_blocks.grouped(lambda pair: pair[1].device, pairs).values():
             own, taken = zip(*members, strict=True)
             torch_update.take_in(own, taken, share)
 

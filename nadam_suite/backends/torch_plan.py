@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from nadam_suite.backends import torch_update
+from nadam_suite.backends import torch_blocks, torch_update
 from nadam_suite.backends.slot import Slot, Written
 from nadam_suite.backends.torch_update import Factors
 
@@ -108,7 +108,7 @@ class Plan:
                 self.parts.append(Cut(places, own, rate, decay, averaged))
             else:
                 if dtype not in scratch:
-                    size = torch_update.SINGLE
+                    size = torch_blocks.SINGLE
                     scratch[dtype] = torch.empty(size, dtype=dtype), torch.empty(size, dtype=dtype)
                 for members in _gathered(places, [row[0].numel() for row in rows]):
                     own = [rows[place] for place in members]
@@ -166,11 +166,11 @@ class Plan:
 def _kind(slot: Slot, row: Sequence[Any]) -> str:
     """Return how a slot is updated: "pack", "cut" or, by `torch_update`, "rest"."""
     weight, momentum, velocity = row
-    dtype = torch_update.DTYPES[slot.compute_dtype]
+    dtype = torch_blocks.DTYPES[slot.compute_dtype]
     plain = slot.master is None and all(t.dtype == dtype and t.device.type == "cpu" for t in row)
     if not plain or not (momentum.is_contiguous() and velocity.is_contiguous()):
         return "rest"
-    if weight.numel() <= torch_update.SINGLE:
+    if weight.numel() <= torch_blocks.SINGLE:
         return "pack"
     return "cut" if weight.is_contiguous() else "rest"
 
@@ -192,7 +192,7 @@ def _gathered(places: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
     for place in places:
         if sizes[place] > room or not groups:
             groups.append([])
-            room = torch_update.SINGLE
+            room = torch_blocks.SINGLE
         groups[-1].append(place)
         room -= sizes[place]
     return groups
@@ -218,15 +218,15 @@ class Cut:
 
     def __post_init__(self, rows: list[Any]) -> None:
         columns = [[tensor.detach() for tensor in column] for column in zip(*rows, strict=True)]
-        self.size = torch_update.CACHED
-        self.blocks = list(torch_update.blocks(columns, self.size))
+        self.size = torch_blocks.CACHED
+        self.blocks = list(torch_blocks.blocks(columns, self.size))
 
     def update(
         self, gradients: Sequence[Any], factors: Factors, shares: Sequence[float] = ()
     ) -> None:
         """Update them block by block, and their averages where there are shares for them."""
         kernel = torch_update.by_adam if factors.suit_adam else torch_update.by_lists
-        pieces = torch_update.blocks([[g.contiguous() for g in gradients]], self.size)
+        pieces = torch_blocks.blocks([[g.contiguous() for g in gradients]], self.size)
         parts = (
             (x, g, m, v, *averages[: len(shares)])
             for (x, m, v, *averages), (g,) in zip(self.blocks, pieces, strict=True)

@@ -10,7 +10,7 @@ import torch
 from nadam_suite.backends import torch_rounding
 from nadam_suite.backends.rows import Seen
 from nadam_suite.backends.slot import Slot
-from nadam_suite.backends.torch_update import DTYPES
+from nadam_suite.backends.torch_blocks import DTYPES
 
 __all__ = ["narrowed", "seen"]
 

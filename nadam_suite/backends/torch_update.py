@@ -12,23 +12,20 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
-from nadam_suite.backends import torch_rounding
+from nadam_suite.backends import torch_blocks, torch_rounding
 from nadam_suite.backends.slot import Slot
+from nadam_suite.backends.torch_blocks import blocks
+from nadam_suite.backends.torch_norms import all_finite
 
 __all__ = [
-    "DTYPES",
     "Factors",
-    "all_finite",
-    "blocks",
     "by_adam",
     "by_lists",
-    "global_norm",
-    "grouped",
     "take_in",
     "tensors",
     "update",
@@ -36,18 +33,6 @@ __all__ = [
 ]
 
 _contiguous = operator.methodcaller("is_contiguous")
-
-# Elements up to which PyTorch computes on one CPU thread, all but its fused kernels. On a busy
-# machine it is the waiting of threads for each other that takes the time.
-SINGLE = 1 << 15
-# Elements of a block. On a CPU four arrays of it fit the last cache, and the threads still have
-# enough to do between two of their meetings. Elsewhere it bounds the temporaries alone.
-CACHED = 1 << 18
-BOUNDED = 1 << 24
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-# Elements of which the norm is added up in one go.
-ROW = 512
-SHORT = 2 * ROW
 
 # The fused kernel of Adam multiplies the velocity by beta_2, which in float32 loses 1e-5 of a
 # beta_2 near one. So the velocity is brought up to date before, and beta_2 is the number next to
@@ -64,62 +49,6 @@ def tensors(variables: Sequence[Any]) -> list[Any]:
     if not variables or variables[0].value is not variables[0]._value:
         return [variable.value for variable in variables]
     return [variable._value for variable in variables]
-
-
-def blocks(columns: Sequence[Sequence[Any]], size: int) -> Iterator[list[list[Any]]]:
-    """Yield parts of contiguous tensors, about `size` elements each.
-
-    Small tensors go together, large ones are cut into views.
-
-    Args:
-        columns: Lists of tensors; those at the same place of the lists have the same shape.
-        size: Number of elements.
-
-    Yields:
-        Lists of tensors, one for each column.
-    """
-    gathered: list[tuple[Any, ...]] = []
-    count = 0
-    for row in zip(*columns, strict=True):
-        number = row[0].numel()
-        if number > size:
-            for parts in zip(*(tensor.view(-1).split(size) for tensor in row), strict=True):
-                yield [[part] for part in parts]
-            continue
-        gathered.append(row)
-        count += number
-        if count >= size:
-            yield [list(column) for column in zip(*gathered, strict=True)]
-            gathered, count = [], 0
-    if gathered:
-        yield [list(column) for column in zip(*gathered, strict=True)]
-
-
-def global_norm(gradients: Sequence[Any]) -> Any:
-    """Return the norm of all tensors together, a tensor on the device of the first."""
-    totals = []
-    for device, members in grouped(operator.attrgetter("device"), gradients).items():
-        norms = list(torch._foreach_norm(members)) if device.type != "cpu" else _row_norms(members)
-        totals.append(torch.cat([norm.view(-1) for norm in norms]).square().sum())
-    return torch.stack([total.to(totals[0].device) for total in totals]).sum().sqrt()
-
-
-def _row_norms(tensors: Sequence[Any]) -> list[Any]:
-    """Return norms of short rows of CPU tensors, each of which is read once.
-
-    The norm of PyTorch adds up in float32 there, which loses 3e-3 of millions of equal squares, but
-    little of a short row; its sum adds up the rows well.
-    """
-    short = [tensor for tensor in tensors if tensor.numel() <= SHORT]
-    norms = list(torch._foreach_norm(short)) if short else []
-    flats = [tensor.contiguous().view(-1) for tensor in tensors if tensor.numel() > SHORT]
-    large = [flat for flat in flats if flat.numel() > SINGLE]
-    small = [flat for flat in flats if flat.numel() <= SINGLE]
-    for flat in [*large, *(torch.cat(block) for (block,) in blocks([small], SINGLE // 2))]:
-        rows, left = flat.split([len(flat) // ROW * ROW, len(flat) % ROW])
-        norms += [torch.linalg.vector_norm(rows.view(-1, ROW), dim=1)]
-        norms += [torch.linalg.vector_norm(left)]
-    return norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +132,7 @@ def update(slots: Sequence[Slot], gradients: Sequence[Any], scalars: Any) -> lis
             narrow.append((slot, (momentum, velocity), (m, v)))
         row = x, gradient, m, v
         flat = all(tensor.is_contiguous() for tensor in row)
-        large = x.numel() > SINGLE
+        large = x.numel() > torch_blocks.SINGLE
         rows[dtype, x.device, slot.learning_rate, slot.decay, flat, large].append(row)
         result.append(x)
     for (_, device, rate, decay, flat, large), members in rows.items():
@@ -213,7 +142,7 @@ def update(slots: Sequence[Slot], gradients: Sequence[Any], scalars: Any) -> lis
             columns[1], scale = torch._foreach_mul(columns[1], scale), None
         factors = Factors.of(scalars, rate, decay, 1.0 if scale is None else float(scale))
         kernel = by_adam if on_cpu and flat and large and factors.suit_adam else by_lists
-        size = CACHED if on_cpu else BOUNDED
+        size = torch_blocks.CACHED if on_cpu else torch_blocks.BOUNDED
         update_columns(kernel, blocks(columns, size) if flat else [columns], factors)
     for slot, stored, new in narrow:
         torch_rounding.store(slot, stored, new, scalars.rounding_key)
@@ -297,7 +226,8 @@ def take_in(averages: Sequence[Any], weights: Sequence[Any], share: float) -> No
     parts: Iterable[list[list[Any]]] = [columns]
     own = [tensor for column in columns for tensor in column]
     if own and own[0].device.type == "cpu" and all(map(_contiguous, own)):
-        parts = blocks(columns, CACHED)  # what is looked at is in the cache for what follows
+        # What is looked at is in the cache for what follows.
+        parts = blocks(columns, torch_blocks.CACHED)
     for means, news in parts:
         mix([means], news, [share])
 
@@ -312,37 +242,3 @@ def mix(averages: Sequence[Sequence[Any]], weights: Any, shares: Sequence[float]
 
 def _finite_or(tensor: Any, other: Any) -> Any:
     return torch.where(torch.isfinite(tensor), tensor, other)
-
-
-def all_finite(tensors: Sequence[Any]) -> bool:
-    """Return whether all elements are finite.
-
-    Of all ways to find NaN and infinity the norm is the fastest on a GPU; on a CPU the product of a
-    large tensor with itself is, in half the time. Both may overflow by themselves, so where one is
-    not finite the elements decide.
-    """
-    if len(tensors) == 1 and (flat := _flat_on_cpu(tensors[0])) is not None:
-        return math.isfinite(torch.dot(flat, flat).item()) or bool(torch.isfinite(flat).all())
-    norms = grouped(operator.attrgetter("device", "dtype"), torch._foreach_norm(list(tensors)))
-    if all(math.isfinite(torch.stack(group).sum().item()) for group in norms.values()):
-        return True
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
-
-
-def _flat_on_cpu(tensor: Any) -> Any:
-    """Return a view of one dimension, or None where there is none or it is not on a CPU."""
-    if tensor.device.type != "cpu" or tensor.dtype not in DTYPES.values():
-        return None
-    return tensor.view(-1) if tensor.is_contiguous() else None
-
-
-def grouped(key: Any, members: Iterable[Any]) -> dict[Any, list[Any]]:
-    """Return members by what `key` says of them; mostly it says the same of all."""
-    members = list(members)
-    keys = list(map(key, members))
-    if len(set(keys)) == 1:
-        return {keys[0]: members}
-    groups: dict[Any, list[Any]] = collections.defaultdict(list)
-    for own, member in zip(keys, members, strict=True):
-        groups[own].append(member)
-    return groups

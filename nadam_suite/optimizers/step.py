@@ -171,7 +171,7 @@ class Step:
 
     def _shares(self, still: frozenset[int]) -> tuple[Any, ...]:
         """Return the weights' shares in averages that the backend may update with the weights."""
-        possible = self.backend.averages_in_update and not still
+        possible = self.backend.averages_in_update() and not still
         if not possible or self.optimizer.ema_overwrite_frequency is not None:
             return ()
         return shares(self.state)

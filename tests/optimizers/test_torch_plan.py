@@ -24,10 +24,10 @@ OPTIONS = {"learning_rate": 0.01, "weight_decay": 0.1, "global_clipnorm": 1.0}
 @pytest.fixture(autouse=True)
 def limits(monkeypatch):
     """Limits so low that there are several packs, and variables that are cut."""
-    from nadam_suite.backends import torch_update
+    from nadam_suite.backends import torch_blocks
 
-    monkeypatch.setattr(torch_update, "SINGLE", 16)
-    monkeypatch.setattr(torch_update, "CACHED", 20)
+    monkeypatch.setattr(torch_blocks, "SINGLE", 16)
+    monkeypatch.setattr(torch_blocks, "CACHED", 20)
 
 
 class Training:
@@ -270,7 +270,7 @@ def averaged(monkeypatch, together, constrained=False, steps=5, **options):
     constraints = [constraint if index == 4 else None for index in range(len(SHAPES))]
     variables = make_variables(start, constraints=constraints)
     with monkeypatch.context() as patch:
-        patch.setattr(TorchBackend, "averages_in_update", together)
+        patch.setattr(TorchBackend, "averages_in_update", lambda _: together)
         optimizer = Nadam(0.01, averaging=rules, **options)
         optimizer.build(variables)
         for row in rows:

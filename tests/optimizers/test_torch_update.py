@@ -29,10 +29,10 @@ SHAPES = ((9, 11), (3, 4), (), (64,), (130,), (0, 3))
 @pytest.fixture
 def update(monkeypatch):
     """The module, with limits so low that small variables go every way that large ones go."""
-    from nadam_suite.backends import torch_update
+    from nadam_suite.backends import torch_blocks, torch_update
 
-    monkeypatch.setattr(torch_update, "SINGLE", 16)
-    monkeypatch.setattr(torch_update, "CACHED", 48)
+    monkeypatch.setattr(torch_blocks, "SINGLE", 16)
+    monkeypatch.setattr(torch_blocks, "CACHED", 48)
     return torch_update
 
 
@@ -130,7 +130,7 @@ def test_gradients_are_left_alone(update):
 
 def test_no_temporary_is_larger_than_a_block(update, monkeypatch):
     """With every option of a plain training; a kernel in place makes nothing."""
-    monkeypatch.setattr(update, "CACHED", 400)
+    monkeypatch.setattr(update.torch_blocks, "CACHED", 400)
     shape = (50, 40)
     variables = make_variables(start_values([shape] * 3))
     options = {"weight_decay": 0.1, "global_clipnorm": 0.1, "use_ema": True}
@@ -143,7 +143,7 @@ def test_no_temporary_is_larger_than_a_block(update, monkeypatch):
         large = [
             (name, size)
             for name, size in found
-            if size > update.CACHED and not any(view in name for view in views)
+            if size > update.torch_blocks.CACHED and not any(view in name for view in views)
             if "_." not in name
         ]
         assert large == []
@@ -179,3 +179,22 @@ def test_a_stateless_step_reads_and_writes_the_values_of_its_scope():
     new, _ = optimizer.stateless_apply(state, [keras.ops.ones((3,))], given)
     assert to_float64(new[0]).max() < 5.0
     np.testing.assert_array_equal(to_float64(variables[0]), np.ones(3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30], ids=str)
+@pytest.mark.parametrize("place", range(6))
+def test_one_element_tells_that_not_all_are_finite(update, place, value):
+    """In large and small tensors, of other types and layouts; squares that overflow are fine."""
+    import torch
+
+    def tensors():
+        large, wide = torch.ones(9, 9), torch.ones(40, dtype=torch.float64)
+        small = [torch.ones(2, 3), torch.ones(()), torch.ones(5, dtype=torch.bfloat16)]
+        return [large, wide, *small, torch.ones(9, 4).T]
+
+    together, finite = tensors(), bool(np.isfinite(value))
+    assert get_backend().finite(together)
+    together[place][(-1,) * together[place].ndim] = value
+    assert get_backend().finite(together) is finite
+    assert get_backend().finite([together[place]]) is finite
+    assert get_backend().finite(tensors()[:place]) is True
