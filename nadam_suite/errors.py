@@ -9,7 +9,7 @@ The tree::
     ├── SettingError         (AttributeError)  an attribute that cannot be set now
     ├── SerializationError   (TypeError)       an object that a config cannot hold
     ├── StateError           (ValueError)      a saved state that does not fit
-    ├── NonFiniteError       (FloatingPointError)  gradients that are never finite
+    ├── NonFiniteError       (FloatingPointError)  a training that is no longer finite
     ├── MissingExtraError    (ImportError)     an optional dependency that is not installed
     ├── RunFolderError       (OSError)         a run folder that cannot be used
     ├── SearchError          (RuntimeError)    a search that cannot go on
@@ -85,7 +85,7 @@ class StateError(NadamSuiteError, ValueError):
 
 
 class NonFiniteError(NadamSuiteError, FloatingPointError):
-    """Step after step was skipped because gradients were not finite; the weights are as before."""
+    """Loss or gradients are not finite, and to train on would not help; see the message."""
 
 
 class MissingExtraError(NadamSuiteError, ImportError):

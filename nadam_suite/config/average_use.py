@@ -18,7 +18,7 @@ from nadam_suite.config.callback_config import CALLBACKS
 from nadam_suite.config.named_averages import averages_of, running_names
 from nadam_suite.errors import ConfigError
 
-__all__ = ["average_faults", "with_average_callbacks"]
+__all__ = ["average_faults", "averages_are_used", "with_average_callbacks"]
 
 # Callbacks for averages, and where they stand among the others, in whose order these come.
 _PLACES = {
@@ -28,6 +28,22 @@ _PLACES = {
     "ema_finalization": 2,
 }
 _ONCE = ("evaluate_average", "average_snapshots", "ema_finalization")
+
+
+def averages_are_used(values: Mapping[str, Any]) -> bool:
+    """Return whether a training is evaluated with averages and ends with them by itself.
+
+    Weights that averages overwrite in between are all but these: they are left as in Keras.
+
+    Args:
+        values: Keys and values of a `TrainConfig`.
+    """
+    optimizer = _table(values.get("optimizer"))
+    overwrites = optimizer.get("ema_overwrite_frequency") is not None
+    shorthand = optimizer.get("use_ema") is True and not overwrites
+    return values.get("use_averages", True) is True and (
+        shorthand or bool(optimizer.get("averaging"))
+    )
 
 
 def with_average_callbacks(
@@ -98,7 +114,7 @@ def average_faults(values: Mapping[str, Any], prefix: str = "") -> list[str]:
             requirement = "another one, because there is one of it already"
             found.append(faults.fault(f"{key}.kind", requirement, kind, "Remove it."))
     if names and not found:
-        add = bool(optimizer.get("averaging")) and values.get("use_averages", True) is True
+        add = averages_are_used(values)
         found += _disagreements(callbacks, names[0], add=add, prefix=prefix)
     return found
 

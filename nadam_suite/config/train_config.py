@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from nadam_suite.config import faults, migrations
-from nadam_suite.config.average_use import average_faults, with_average_callbacks
+from nadam_suite.config.average_use import (
+    average_faults,
+    averages_are_used,
+    with_average_callbacks,
+)
 from nadam_suite.config.base import Config
 from nadam_suite.config.callback_base import CallbackConfig
 from nadam_suite.config.callback_config import Callback
@@ -105,10 +109,12 @@ class TrainConfig(Config):
         skip_nonfinite: Whether steps whose gradients are not finite are skipped in the other
             precisions too, as in "mixed_float16". Defaults to false.
         callbacks: Tables with a `kind` and that kind's options; see `CALLBACKS`.
-        use_averages: Whether an optimizer with `averaging` has its averages used: the validation
-            after each epoch is theirs (val_*, beside val_raw_* of the raw weights), so early
-            stopping goes by them, and the final model has them for weights. Defaults to true.
-            Callbacks of kind "evaluate_average" and "ema_finalization" say which and how.
+        use_averages: Whether an optimizer with `averaging` or `use_ema` has its averages used: the
+            validation after each epoch is theirs (val_*, beside val_raw_* of the raw weights), so
+            early stopping goes by them, and the final model has them for weights. Defaults to true.
+            Callbacks of kind "evaluate_average" and "ema_finalization" say which and how. With
+            false `use_ema` does as in Keras: val_* is of the raw weights, the final model the
+            average. So it does with `ema_overwrite_frequency`.
         distribution: A `DistributionConfig`, or its table: on which devices, and how the learning
             rate follows the batch size.
         output: Folder of the run, or None, the default, for one that the command chooses.
@@ -187,8 +193,7 @@ class TrainConfig(Config):
         >>> [callback.kind for callback in config.full_callbacks()]
         ['evaluate_average', 'ema_finalization']
         """
-        add = self.use_averages and self.optimizer.averaging is not None
-        return with_average_callbacks(self.callbacks, add=add)
+        return with_average_callbacks(self.callbacks, add=averages_are_used(dict(self)))
 
     def build_optimizer(self, plan: TrainingPlan | None = None) -> Nadam:
         """Return the optimizer with its schedule.

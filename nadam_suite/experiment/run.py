@@ -29,6 +29,7 @@ from nadam_suite.experiment.assemble import (
 from nadam_suite.experiment.checkpoints import Checkpoints
 from nadam_suite.experiment.environment import describe
 from nadam_suite.experiment.extension import extend_run
+from nadam_suite.experiment.finite_loss import FiniteLoss, watches_loss
 from nadam_suite.experiment.folder import RunFolder
 from nadam_suite.experiment.lengths import kept_after
 from nadam_suite.experiment.norm_record import NormRecord
@@ -115,6 +116,8 @@ def run_training(
             cannot be extended.
         RunFolderError: The folder exists already, belongs to another run, or cannot be written.
         DataFileError: The saved state is damaged.
+        NonFiniteError: The loss of an epoch is not finite, and nothing skips such steps; or too
+            many steps in a row were skipped.
 
     Example:
 
@@ -250,6 +253,7 @@ class Training:
         own = own_callbacks(config, self.plan, data, path, model.optimizer)
         recorder: list[keras.callbacks.Callback] = []
         norms = _norm_callbacks(config, self._folder, start)
+        watch = [] if watches_loss(callbacks) else [FiniteLoss(path)]
         if self._scope.is_chief:
             kept = kept_after(config, self.plan)
             record = norms[-1] if norms else None
@@ -267,7 +271,7 @@ class Training:
             validation_batch_size=EVALUATION_BATCH,
             shuffle=False,
             verbose=0,
-            callbacks=[*norms, *state.around(*own), *recorder, *callbacks],
+            callbacks=[*norms, *watch, *state.around(*own), *recorder, *callbacks],
         )
 
     def _conclude(

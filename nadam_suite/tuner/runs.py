@@ -278,6 +278,8 @@ class _Watch(keras.callbacks.Callback):
         begun: Called when the training begins, after its own logs have begun.
     """
 
+    watches_loss = True  # a run leaves it to this callback
+
     def __init__(
         self,
         objective: keras_tuner.Objective,

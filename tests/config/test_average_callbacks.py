@@ -40,7 +40,9 @@ def test_averages_are_used_unless_the_config_says_otherwise():
     assert kinds(make(STOP)) == ["evaluate_average", "early_stopping", "ema_finalization"]
     assert kinds(make(use_averages=False)) == []
     assert kinds(make(optimizer={})) == []
-    assert kinds(make(optimizer={"use_ema": True})) == []
+    assert kinds(make(optimizer={"use_ema": True})) == ["evaluate_average", "ema_finalization"]
+    assert kinds(make(optimizer={"use_ema": True}, use_averages=False)) == []
+    assert kinds(make(optimizer={"use_ema": True, "ema_overwrite_frequency": 2})) == []
 
 
 def test_statistics_follow_by_default():
