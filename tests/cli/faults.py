@@ -163,6 +163,22 @@ def newer_run(patch: pytest.MonkeyPatch) -> None:
     path.write_text(re.sub(r"schema_version = \d+", "schema_version = 99", path.read_text()))
 
 
+def lost(patch: pytest.MonkeyPatch) -> None:
+    """Have a module one of whose targets is no number."""
+    Path("own_lost_data.py").write_text(
+        "import keras\nimport numpy as np\n"
+        "from nadam_suite.experiment import Splits, Task\n"
+        "def model():\n"
+        "    layers = [keras.Input((2,)), keras.layers.Dense(1)]\n"
+        "    return Task(keras.Sequential(layers), 'mse')\n"
+        "def data():\n"
+        "    return Splits(train=(np.ones((12, 2)), np.array([np.nan] + [0.0] * 11)))\n"
+    )
+    Path("lost.toml").write_text(
+        'name = "lost"\nmodel = "own_lost_data:model"\ndata = "own_lost_data:data"\n'
+    )
+
+
 def stuck(patch: pytest.MonkeyPatch) -> None:
     """Have a module whose data are never finite, of so many batches as may be skipped."""
     Path("own_spoilt_data.py").write_text(

@@ -34,6 +34,12 @@ FAULTS = {
         status=130,
         shown="train digits --output new",
     ),
+    "loss that is no number": Fault(
+        ["train", "lost.toml", "--output", "new"],
+        ["The loss of epoch 1 is nan", "No epoch is kept", "skip_nonfinite=true"],
+        faults.lost,
+        status=1,
+    ),
     "loss never finite": Fault(
         ["train", "stuck.toml", "--output", "new"],
         ["steps in a row were skipped", "not finite"],
