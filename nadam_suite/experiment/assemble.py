@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,14 +12,23 @@ import keras
 from nadam_suite.config import TrainConfig
 from nadam_suite.distribution import TrainingScope, training_scope
 from nadam_suite.errors import ConfigError
-from nadam_suite.experiment.parts import Part, Splits, Task
+from nadam_suite.experiment.parts import Part, Splits, Task, find_part
 from nadam_suite.experiment.stream import Epoch, Evaluation, SharedBatches, batches
 from nadam_suite.precision import wrap_for_policy
 from nadam_suite.schedules import TrainingPlan
 
-__all__ = ["EVALUATION_BATCH", "Feed", "build_ahead", "compiled", "open_scope", "seeded"]
+__all__ = [
+    "EVALUATION_BATCH",
+    "Feed",
+    "build_ahead",
+    "built_task",
+    "compiled",
+    "open_scope",
+    "seeded",
+]
 
 EVALUATION_BATCH = 256
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def build_ahead(model: keras.Model, x: Any, y: Any) -> None:
@@ -63,9 +73,57 @@ def seeded(config: TrainConfig) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def compiled(make_model: Part, config: TrainConfig, plan: TrainingPlan) -> keras.Model:
-    """Return the model with its optimizer, in a loss scale where any layer needs one."""
+def built_task(make_model: Part, config: TrainConfig, x: Any = None) -> Task:
+    """Return a model with its loss, all its variables there.
+
+    A model that is not built, or one of whose layers is not, is called on an example: `build` of a
+    subclass that does not define it creates no variable of its layers.
+
+    Args:
+        make_model: The model's function.
+        config: The training's config.
+        x: An example's inputs, with the axis of the batch; or None, where they are taken from the
+            config's data if they are needed.
+
+    Raises:
+        ConfigError: The model cannot be called on it.
+    """
     task: Task = make_model()
+    model = task.model
+    if model.built and all(layer.built for layer in model.layers):
+        return task
+    if x is None:
+        splits: Splits = find_part("data", config.data, config.data_options)()
+        x = splits.train[0][:1]
+    try:
+        model(keras.ops.convert_to_tensor(x), training=False)
+    except Exception as error:  # the user's own code may raise anything
+        raise ConfigError(
+            "`model` must name a model that can be called on the inputs of its data. Received: "
+            f"model={make_model.reference!r}, which raised {type(error).__name__} on inputs of "
+            f"shape {tuple(x.shape)}: {_in_a_line(error)}. Correct the model, or the shapes of the "
+            "data."
+        ) from error
+    return task
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return the text of an error of Keras without its colours and line breaks."""
+    return " ".join(_COLOURS.sub("", str(error)).split()).removesuffix(".")
+
+
+def compiled(
+    make_model: Part, config: TrainConfig, plan: TrainingPlan, x: Any = None
+) -> keras.Model:
+    """Return the model with its optimizer, in a loss scale where any layer needs one.
+
+    Args:
+        make_model: The model's function.
+        config: The training's config.
+        plan: Its length.
+        x: As for `built_task`.
+    """
+    task = built_task(make_model, config, x)
     # Before `compile()`, which would add Keras' own wrapper: that one asks the first replica alone.
     optimizer: Any = wrap_for_policy(
         config.build_optimizer(plan),

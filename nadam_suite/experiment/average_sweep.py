@@ -20,10 +20,10 @@ from nadam_suite.callbacks.monitored import better, checked_monitor
 from nadam_suite.callbacks.snapshot import assign, read
 from nadam_suite.config import TrainConfig
 from nadam_suite.errors import ArgumentError, ConfigError, NadamSuiteWarning, RunFolderError
-from nadam_suite.experiment.assemble import EVALUATION_BATCH, seeded
+from nadam_suite.experiment.assemble import EVALUATION_BATCH, built_task, seeded
 from nadam_suite.experiment.folder import CONFIG, RunFolder
 from nadam_suite.experiment.own_callbacks import snapshot_folder
-from nadam_suite.experiment.parts import Splits, Task, find_part
+from nadam_suite.experiment.parts import Splits, find_part
 from nadam_suite.experiment.stream import Epoch
 
 __all__ = ["TOLERATED", "Sweep", "SweepRow", "check_run", "sweep_averages"]
@@ -231,7 +231,7 @@ def check_run(run: str | os.PathLike[str]) -> tuple[TrainConfig, Path]:
 
 def _model(config: TrainConfig, folder: RunFolder) -> keras.Model:
     """Return the model as it was at the end of the last epoch, compiled to be evaluated."""
-    task: Task = find_part("model", config.model, config.model_options)()
+    task = built_task(find_part("model", config.model, config.model_options), config)
     task.model.compile(optimizer="sgd", loss=task.loss, metrics=list(task.metrics))
     assign("model", task.model.variables, read(TrainingState(folder.state).path))
     return task.model

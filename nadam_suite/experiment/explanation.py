@@ -9,10 +9,10 @@ from typing import Any
 from nadam_suite.backends.slot import dtype_of
 from nadam_suite.config import AveragingConfig, Config, NadamConfig, ScheduleConfig, TrainConfig
 from nadam_suite.config.schedule_kinds import uses
-from nadam_suite.experiment.assemble import seeded
+from nadam_suite.experiment.assemble import built_task, seeded
 from nadam_suite.experiment.average_rows import AverageRow, average_rows
 from nadam_suite.experiment.course import course
-from nadam_suite.experiment.parts import Task, find_part
+from nadam_suite.experiment.parts import find_part
 from nadam_suite.experiment.preview import DurationRow, Preview
 from nadam_suite.schedules import TrainingPlan
 
@@ -208,7 +208,7 @@ def _variables(
     # A multiplied rate multiplies the decay too, unless the mode keeps the two apart.
     apart = optimizer.weight_decay_mode == "independent"
     with seeded(config):
-        task: Task = make_model()
+        task = built_task(make_model, config)
         variables = task.model.trainable_variables
         rows = optimizer.explain(variables)
         types = [dtype_of(variable) for variable in variables]

@@ -25,7 +25,8 @@ class Task:
     """A model and what it is trained for; what a model's function returns.
 
     Args:
-        model: The model, built (its input shapes known) and not compiled.
+        model: The model, not compiled. One that is not built yet, or whose layers are not, such as
+            a subclass of `keras.Model`, is called on the first example of the data.
         loss: A Keras loss, or its name.
         metrics: Keras metrics, or their names.
 
@@ -45,10 +46,10 @@ class Task:
 
     def __post_init__(self) -> None:
         """Refuse what `fit()` would stumble over."""
-        if not isinstance(self.model, keras.Model) or not self.model.built:
+        if not isinstance(self.model, keras.Model):
             raise ArgumentTypeError(
-                "Argument `model` must be a keras.Model that knows its input shape. Received: "
-                f"model={self.model!r}. Start a Sequential model with keras.Input(shape)."
+                f"Argument `model` must be a keras.Model. Received: model={self.model!r}. Pass an "
+                "object of that class, not the class itself or a layer."
             )
 
 

@@ -219,7 +219,8 @@ class Training:
             if (result := folder.result()) is not None:
                 return _finished(folder, result)
         with seeded(self.config):
-            model = compiled(self._make_model, self.config, self.plan)
+            first = self.feed.splits.train[0][:1]
+            model = compiled(self._make_model, self.config, self.plan, first)
             self.feed.build_ahead(model)
             if not goes_on:
                 known = {**self.environment, "config_fingerprint": fingerprint(self.config)}

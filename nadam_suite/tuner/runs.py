@@ -131,7 +131,8 @@ class RunHyperModel(keras_tuner.HyperModel):
         config = self.trial_config(hp)
         make_model = find_part("model", config.model, config.model_options)
         with seeded(config):
-            return compiled(make_model, config, config.plan(self._sample.examples))
+            plan = config.plan(self._sample.examples)
+            return compiled(make_model, config, plan, self._sample.train[0])
 
     def points(self, hyperparameters: keras_tuner.HyperParameters) -> list[Enqueued]:
         """Return the points that are tried first: the space's default, and the published ones."""

@@ -25,6 +25,38 @@ def network() -> Task:
     return Task(keras.Sequential([keras.Input((1,)), *layers]), "mse", ("mae",))
 
 
+class Layered(keras.Model):
+    """A subclass that does not say how it is built."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = keras.layers.Dense(8, "relu")
+        self.dropout = keras.layers.Dropout(0.5)
+        self.out = keras.layers.Dense(1)
+
+    def call(self, inputs, training=None):
+        return self.out(self.dropout(self.hidden(inputs), training=training))
+
+
+def layered(half_built: bool = False) -> Task:
+    model = Layered()
+    if half_built:  # as `build((None, 1))` leaves it, with a warning
+        model.built = True
+    return Task(model, "mse", ("mae",))
+
+
+def unshaped() -> Task:
+    return Task(keras.Sequential([keras.layers.Dense(8, "relu"), keras.layers.Dense(1)]), "mse")
+
+
+def broken_call() -> Task:
+    class Broken(keras.Model):
+        def call(self, inputs):
+            raise RuntimeError("my own bug")
+
+    return Task(Broken(), "mse")
+
+
 def partly_half() -> Task:
     """One layer computes in float16, whatever the others do."""
     layers = [keras.layers.Dense(8, "relu", dtype="mixed_float16"), keras.layers.Dense(1)]

@@ -200,10 +200,11 @@ def test_splits_that_do_not_fit_are_refused(split):
         Splits(train=split)
 
 
-def test_model_without_shape_is_refused():
-    """A model that is not built has no variables to restore."""
-    with pytest.raises(ArgumentTypeError, match=r"knows its input shape.*keras.Input"):
-        Task(keras.Sequential([keras.layers.Dense(1)]), "mse")
+@pytest.mark.parametrize("model", [keras.layers.Dense(1), keras.Sequential, None])
+def test_what_is_no_model_is_refused(model):
+    """A layer, or the class itself, cannot be trained."""
+    with pytest.raises(ArgumentTypeError, match=r"`model` must be a keras.Model\. Received"):
+        Task(model, "mse")
 
 
 def test_plot_of_gaps(tmp_path):
