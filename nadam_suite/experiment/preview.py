@@ -83,6 +83,25 @@ class Preview:
         averages = [row.summary() for row in average_rows(self.optimizer_config(), plan)]
         return "; ".join([length, *lengths, *averages])
 
+    def early_ends(self) -> tuple[str, ...]:
+        """Return a note where the schedule of the learning rate ends before the training does.
+
+        The config in a run's folder has its lengths in steps: trained for more epochs, it would
+        else end in epochs that train nothing.
+        """
+        rate: object = self.optimizer_config().learning_rate
+        steps = self.plan.total_steps
+        rows = {row.key.rpartition(".")[2]: row for row in self.durations() if _of_rate(row.key)}
+        total = rows.get("total")
+        if not isinstance(rate, ScheduleConfig) or total is None or total.steps >= steps:
+            return ()
+        after = "nothing is trained then" if rate.end == 0.0 else "it keeps its last value then"
+        remedy = f"Leave `{total.key}` out for the length of the training."
+        return (
+            f"The schedule of the learning rate ends after {total.steps} of {steps} steps "
+            f"({total.key}={total.typed}): {after}. {remedy}",
+        )
+
     def durations(self) -> list[DurationRow]:
         """Return one row per duration that the config has and that is not zero by default."""
         counts_updates = self.optimizer_config().schedule_step == "update"
@@ -133,7 +152,8 @@ def preview(
     if isinstance(config, NadamConfig):
         accumulation = config.gradient_accumulation_steps or 1
         plan = _plan(accumulation, examples, batch_size, epochs, steps)
-        return Preview(config, config.resolve(plan), plan)
+        seen = Preview(config, config.resolve(plan), plan)
+        return dataclasses.replace(seen, notes=seen.early_ends())
     if steps is not None:
         raise ArgumentError(
             "Argument `steps` must be left out for the config of a training, whose length follows "
@@ -147,7 +167,8 @@ def preview(
     factor, notes = _factor(config)
     scaled = config.scaled(factor)
     plan = scaled.plan(examples)
-    return Preview(config, scaled.resolve(plan), plan, notes)
+    seen = Preview(config, scaled.resolve(plan), plan)
+    return dataclasses.replace(seen, notes=(*notes, *seen.early_ends()))
 
 
 def _plan(
@@ -202,6 +223,11 @@ def _factor(config: TrainConfig) -> tuple[float, tuple[str, ...]]:
         )
         return factor, (note,)
     return factor, ()
+
+
+def _of_rate(key: str) -> bool:
+    """Return whether a duration is one of the learning rate's schedule, and of none in it."""
+    return key.rpartition(".")[0] in ("schedule", "learning_rate", "optimizer.learning_rate")
 
 
 def _durations(

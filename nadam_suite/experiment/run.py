@@ -186,7 +186,9 @@ class Training:
         self.environment = describe(self.config, splits, scope.describe())
         if tell is not None:
             tell(scope.describe())
-            tell(Preview(config, self.config, self.plan).describe())
+            seen = Preview(config, self.config, self.plan)
+            for line in (seen.describe(), *seen.early_ends()):
+                tell(line)
 
     def use(self, config: TrainConfig) -> None:
         """Train by this config."""

@@ -208,3 +208,24 @@ def test_averages_are_told_in_real_updates():
         assert text in line
     own = NadamConfig(averaging={"half_life": "10%"})
     assert table(preview(own, steps=100)) == [("averaging.half_life", "10%", 10, 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["schedule.total=4"], "(schedule.total=4): nothing is trained then. Leave"),
+        (["schedule.total=10%", "schedule.end=1e-4"], "it keeps its last value then"),
+        (["schedule.total=20"], None),
+        ([], None),
+        (["~schedule", 'optimizer.learning_rate={peak=0.1,total="1ep"}'], "rate.total=1ep"),
+        (["~schedule", 'optimizer.beta_1={kind="one_cycle_momentum",total=4}'], None),
+    ],
+)
+def test_a_schedule_that_ends_before_the_training_is_told(changes, said):
+    """As when the config of a run, whose lengths are steps, is trained for more epochs."""
+    config = load_config(recipe_path("digits"), ["epochs=4", "schedule.warmup=1", *changes])
+    notes = preview(config, examples=64 * 5).notes
+    assert len(notes) == (said is not None)
+    if said is not None:
+        assert "of the learning rate ends after" in notes[0]
+        assert said in notes[0]
