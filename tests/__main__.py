@@ -41,6 +41,7 @@ from tests.processes import (
 
 _PRINT = threading.Lock()
 _DEVICES = "multi_device and once"
+INTERRUPTED = 130  # the exit status of a command that Ctrl-C has ended
 
 
 def _say(prefix: str, line: str) -> None:
@@ -183,8 +184,13 @@ def main(arguments: list[str] | None = None) -> int:
             )
             for label, backend, chosen in jobs
         ]
-        for run in runs:
-            total += run.result()
+        try:
+            for run in runs:
+                total += run.result()
+        except KeyboardInterrupt:  # the processes that run have got the same signal
+            pool.shutdown(wait=False, cancel_futures=True)
+            print("Interrupted: the tests that had not begun are left out.", flush=True)
+            return INTERRUPTED
     if total.failures:
         print(told_failures(total.failures), flush=True)
     print(total, flush=True)

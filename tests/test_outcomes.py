@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -173,3 +174,21 @@ def test_a_job_tells_its_skips_by_reason(tmp_path, capsys):
         lines[-1],
     ]
     assert not any("SKIPPED" in line for line in lines)
+
+
+def test_an_interrupt_ends_all_of_it(monkeypatch, capsys):
+    """What has not begun is left out, and the status is that of Ctrl-C."""
+    begun = []
+
+    def run(label, *rest):
+        begun.append(label)
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.3)
+        return Outcome(passed=1)
+
+    monkeypatch.setattr(command, "_run_backend", run)
+    monkeypatch.setattr(command.os, "cpu_count", lambda: 1)
+    assert command.main(["--no-lint"]) == 130
+    assert len(begun) < 5
+    assert "Interrupted" in capsys.readouterr().out
