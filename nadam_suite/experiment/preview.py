@@ -97,10 +97,11 @@ class Preview:
             return ()
         after = "nothing is trained then" if rate.end == 0.0 else "it keeps its last value then"
         remedy = f"Leave `{total.key}` out for the length of the training."
-        return (
+        note = (
             f"The schedule of the learning rate ends after {total.steps} of {steps} steps "
-            f"({total.key}={total.typed}): {after}. {remedy}",
+            f"({total.key}={total.typed}): {after}. {remedy}"
         )
+        return (note,)
 
     def durations(self) -> list[DurationRow]:
         """Return one row per duration that the config has and that is not zero by default."""

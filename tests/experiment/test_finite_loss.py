@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 
 from nadam_suite.config import save_config
 from nadam_suite.errors import NonFiniteError
+from nadam_suite.experiment import Splits
 from tests.cli.running import run
 from tests.experiment.comparing import assert_same
 from tests.experiment.small_runs import OWN, config, train
@@ -14,6 +16,13 @@ from tests.experiment.small_runs import OWN, config, train
 pytestmark = [pytest.mark.slow, pytest.mark.once]
 # No layer that takes NaN for zero, as `relu` does under XLA.
 SPOILT = {"data": f"{OWN}:spoilt_points", "model": f"{OWN}:line"}
+
+
+def hidden():
+    """Data one of whose batches is infinite."""
+    x = np.ones((24, 1), "float32")
+    x[3] = np.inf
+    return Splits(train=(x, np.zeros((24, 1), "float32")))
 
 
 def test_the_state_before_stays_and_the_run_goes_on_from_it(tmp_path, monkeypatch):
@@ -43,6 +52,14 @@ def test_the_command_fails_and_says_what_to_do(tmp_path, monkeypatch, capsys):
         assert "No epoch is kept" in found.errors
         assert "skip_nonfinite=true" in found.errors
         assert "Traceback" not in found.errors
+
+
+def test_weights_are_looked_at_too(tmp_path, monkeypatch):
+    """Where the loss hides them; a search's own judge sees the loss alone."""
+    monkeypatch.setattr(f"{OWN}.points", hidden)
+    with pytest.raises(NonFiniteError, match=r"no numbers any more after epoch 1: .*kernel.*\. No"):
+        train(tmp_path / "run", 2, model=f"{OWN}:hiding")
+    assert not (tmp_path / "run" / "result.json").exists()
 
 
 def test_a_callback_that_judges_the_loss_is_not_forestalled(tmp_path, monkeypatch):
