@@ -88,6 +88,18 @@ def _best(objective: str) -> str | None:
     return next(filter(None, known), None)
 
 
+def _unclear(objective: str, prefix: str) -> str:
+    """Return the fault of an objective whose name does not say which way is best."""
+    words = (faults.nearest(word, list(_BEST)) or word for word in objective.split("_"))
+    meant = "_".join(words)
+    if _best(meant):
+        requirement = f"a metric whose name tells which way is best, or come with `{prefix}mode`"
+        remedy = f"Did you mean {meant!r}?"
+        return faults.fault(f"{prefix}objective", requirement, objective, remedy)
+    requirement = f'"min" or "max" for objective={objective!r}, whose name does not tell'
+    return faults.fault(f"{prefix}mode", requirement, None, "Say which way is best.")
+
+
 class TunerConfig(Config):
     """Settings of `nadam-suite tune`: what is searched for, how, and for how long.
 
@@ -158,9 +170,7 @@ class TunerConfig(Config):
                 found.append(faults.fault(f"{prefix}{key}", requirement, values[key], remedy))
         objective = values.get("objective", cls.model_fields["objective"].default)
         if values.get("mode") is None and isinstance(objective, str) and not _best(objective):
-            requirement = f'"min" or "max" for objective={objective!r}, whose name does not tell'
-            remedy = "Say which way is best."
-            found.append(faults.fault(f"{prefix}mode", requirement, None, remedy))
+            found.append(_unclear(objective, prefix))
         if values.get("budget") is not None and values.get("tune") is not None:
             requirement = f"left out where `{prefix}tune` says what is tuned"
             remedy = "Remove one of the two."

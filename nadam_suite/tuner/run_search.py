@@ -17,7 +17,7 @@ import keras_tuner
 from nadam_suite.callbacks.files import replace_text, sync_folder
 from nadam_suite.config import Change, TrainConfig, TunerConfig, diff, load_config, save_config
 from nadam_suite.errors import NadamSuiteError, SearchFolderError
-from nadam_suite.experiment.folder import FREE
+from nadam_suite.experiment.folder import FREE, unwritable
 from nadam_suite.tuner.check import check_objective
 from nadam_suite.tuner.runs import RunHyperModel
 from nadam_suite.tuner.tuners import (
@@ -45,7 +45,7 @@ _FREE = (*(key for key in FREE if key != "tuner"), "tuner.trials", "tuner.iterat
 
 
 def check_folder(path: Path, *, resume: bool) -> None:
-    """Refuse a folder that exists and is not to be gone on with, or is none of a search.
+    """Refuse a folder that exists and is not to be gone on with, or cannot be written to.
 
     Args:
         path: The search's folder.
@@ -54,18 +54,22 @@ def check_folder(path: Path, *, resume: bool) -> None:
     Raises:
         SearchFolderError: It is refused; nothing was changed.
     """
-    if not path.exists():
-        return
-    if not resume:
+    there = path.exists()
+    if there and not resume:
         raise SearchFolderError(
             f"The search's folder must not exist yet. Received: output={str(path)!r}, which was "
             "left as it is. Pass --resume to go on with the search in it, or --output with another "
             "folder."
         )
-    if not (path / SEARCH).is_file():
+    if there and not (path / SEARCH).is_file():
         raise SearchFolderError(
             f"The folder of a search must hold its {SEARCH}. Received: output={str(path)!r}, which "
             "has none and was left as it is. Check the path."
+        )
+    if (what := unwritable(path)) is not None:
+        raise SearchFolderError(
+            f"The search's folder must be writable. Received: output={str(path)!r}, but {what}. "
+            "Choose another one with --output."
         )
 
 

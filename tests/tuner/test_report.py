@@ -14,6 +14,7 @@ import pytest
 
 from nadam_suite.config import TrainConfig, load_config, save_config
 from nadam_suite.errors import DataFileError
+from nadam_suite.tuner import report_plots
 from nadam_suite.tuner.importance import Importance, Importances
 from nadam_suite.tuner.report import FILES, SearchReport, boundaries, report, write_best
 from nadam_suite.tuner.report_html import page
@@ -275,6 +276,21 @@ def test_odd_searches_can_be_drawn(tmp_path, case):
     plot_slices(found, tmp_path / "slices.png")
     plot_parallel(found, tmp_path / "parallel.png")
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("count", [2, 3, 24])
+def test_trials_are_numbered_as_in_the_tables(tmp_path, monkeypatch, count):
+    """The marks beside the bar of colours are different whole numbers, from 0 to the last trial."""
+    seen = []
+    monkeypatch.setattr(report_plots, "save_figure", lambda figure, path: seen.append(figure))
+    plot_slices(record(lambda v, r: r.random(), count, (RATE,)), tmp_path / "slices.png")
+    (bar,) = [axis for axis in seen[0].axes if "order of their start" in axis.get_ylabel()]
+    low, high = bar.get_ylim()
+    assert (low, high) == (0, count - 1)
+    marks = [label.get_text() for label in bar.get_yticklabels()]
+    inside = [text for text, at in zip(marks, bar.get_yticks(), strict=True) if low <= at <= high]
+    assert inside[0] == "0"
+    assert inside == [str(int(text)) for text in dict.fromkeys(inside)]
 
 
 def test_marks_of_an_axis_are_round_values_and_its_ends():
