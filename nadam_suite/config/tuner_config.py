@@ -120,7 +120,9 @@ class TunerConfig(Config):
         seed: Seed of the search and of every training in it, an integer in [0, 2**32), or None, the
             default, for the training's.
         sampler: "halton" or "sobol"; None, the default, is "halton".
-        points: "published" (the default) tries the published settings first, "none" does not.
+        points: What is tried first. "configured" (the default): the config as it is, then what
+            "published" has: the centre of the preset and published settings. "none": nothing. A
+            search that goes on keeps the points that it began with.
         factor: Of how many trials one reaches the next round of "hyperband", and how many times as
             long that is, an integer >= 2. None, the default, is 3.
         iterations: How often all rounds of "hyperband" are gone through, an integer >= 1. None, the
@@ -145,7 +147,9 @@ class TunerConfig(Config):
     mode: Literal["min", "max"] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     sampler: Literal["halton", "sobol"] | None = None
-    points: Annotated[Literal["published", "none"], BeforeValidator(_word_none)] = "published"
+    points: Annotated[Literal["configured", "published", "none"], BeforeValidator(_word_none)] = (
+        "configured"
+    )
     factor: Annotated[int, Field(ge=2)] | None = None
     iterations: _Count | None = None
 

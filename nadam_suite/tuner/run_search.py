@@ -30,6 +30,7 @@ from nadam_suite.tuner.tuners import (
 
 __all__ = [
     "SEARCH",
+    "as_begun",
     "check_folder",
     "check_same",
     "check_settings",
@@ -99,7 +100,7 @@ def open_folder(config: TrainConfig, path: Path, *, resume: bool) -> bool:
     (False, True)
     """
     check_folder(path, resume=resume)
-    config = _complete(config)
+    config = _complete(as_begun(config, path))
     if path.exists():
         check_same(config, path)
         save_config(config, path / SEARCH, overwrite=True)  # maybe more trials
@@ -123,6 +124,27 @@ def open_folder(config: TrainConfig, path: Path, *, resume: bool) -> bool:
     return False
 
 
+def as_begun(config: TrainConfig, path: Path) -> TrainConfig:
+    """Return the config with the points that the search in a folder began with.
+
+    Folders may hold searches of before the config itself was tried first; these try it never.
+
+    Args:
+        config: The config.
+        path: The search's folder, which need not exist yet.
+
+    Raises:
+        ConfigError: The config in the folder has faults.
+    """
+    if not (path / SEARCH).is_file():
+        return config
+    own: TrainConfig = load_config(path / SEARCH, kind=TrainConfig)
+    points = (own.tuner or TunerConfig()).points
+    if (points, (config.tuner or TunerConfig()).points) != ("published", "configured"):
+        return config
+    return config.replace(tuner={**_complete(config).to_dict()["tuner"], "points": points})
+
+
 def check_same(config: TrainConfig, path: Path) -> None:
     """Refuse to go on with a search that had another config, or another backend.
 
@@ -134,7 +156,8 @@ def check_same(config: TrainConfig, path: Path) -> None:
         SearchFolderError: They differ; the message lists in what.
     """
     own: TrainConfig = load_config(path / SEARCH, kind=TrainConfig)
-    changes = [change for change in diff(own, _complete(config)) if not _is_free(change)]
+    config = _complete(as_begun(config, path))
+    changes = [change for change in diff(own, config) if not _is_free(change)]
     if changes:
         lines = "".join(f"\n  {change}" for change in changes)
         raise SearchFolderError(
