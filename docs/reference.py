@@ -27,7 +27,7 @@ SINGLE = (
     "nadam_suite.schedules.base",
 )
 HERE = Path(__file__).resolve().parent
-PAGES = ("equations", "migration", "integrations", "faults")
+PAGES = ("equations", "migration", "integrations", "search", "faults")
 
 
 def prepared(docstring: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from rich.table import Table
 from nadam_suite.cli.printing import print_json
 from nadam_suite.cli.sources import config_of, is_override, is_recipe
 from nadam_suite.cli.status import REFUSED
-from nadam_suite.config import Config, TrainConfig, list_presets, save_config
+from nadam_suite.config import TrainConfig, list_presets, save_config
+from nadam_suite.config.files import to_toml
 from nadam_suite.errors import ArgumentError, ConfigError, DataFileError, NadamSuiteError
 from nadam_suite.experiment import find_part, list_recipes, recipe_path
 
@@ -55,7 +55,7 @@ def show(source: str, overrides: Sequence[str], *, as_json: bool = False) -> Non
     if as_json:
         print_json(config.to_dict())
     else:
-        Console(highlight=False, markup=False).print(_toml(config), end="", soft_wrap=True)
+        Console(highlight=False, markup=False).print(to_toml(config), end="", soft_wrap=True)
 
 
 def copy(source: str, destination: Path, overrides: Sequence[str] = ()) -> None:
@@ -152,10 +152,3 @@ def _check_parts(config: TrainConfig, file: str) -> None:
                 faults += error.faults
     if faults:
         raise ConfigError(faults, file)
-
-
-def _toml(config: Config) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.toml"
-        save_config(config, path)
-        return path.read_text("utf-8")

@@ -43,7 +43,7 @@ def report_search(
             `report` in the search's, whose files are replaced, and the search's own folder for
             the config; with `as_json` it is none.
         as_json: Print JSON.
-        force: Replace files that exist in `output`; the config is never replaced.
+        force: Replace files that exist in `output`, and a config that was edited.
 
     Raises:
         ArgumentError: `top` is less than 1.
@@ -54,8 +54,8 @@ def report_search(
         raise ArgumentError(
             f"Argument `--top` must be an integer >= 1. Received: --top={top}. Leave it out for 10."
         )
+    from nadam_suite.tuner.best_config import write_best
     from nadam_suite.tuner.report import report as read
-    from nadam_suite.tuner.report import write_best
 
     if output is not None:
         _check(output, force=force)
@@ -74,7 +74,7 @@ def report_search(
 
     write_output("--output", place, write)
     console.print(f"Wrote {place / 'report.html'}, and its pictures beside it.", soft_wrap=True)
-    if (best := write_best(found.record, output)) is not None:
+    if (best := write_best(found.record, output, force=force)) is not None:
         console.print(str(best), soft_wrap=True)
 
 

@@ -28,8 +28,8 @@ curves, schedules, norms, loss scale, config, environment and times; of several 
 and the spread over seeds. It is never replaced unless --force is given.
 
 A search that still runs, or that stock keras-tuner has made, can be reported on too. Where trials
-are runs, the best one's config is written as best.toml, which `nadam-suite train` trains again; a
-file of that name is never replaced."""
+are runs, the best one's config is written as best.toml, which `nadam-suite train` trains again; one
+that you have edited is replaced with --force alone."""
 
 
 def report(

@@ -128,16 +128,21 @@ def _search(
     """Run the whole search, here or by processes that this one starts."""
     from nadam_suite.cli.trial_table import TrialTable
     from nadam_suite.config import TunerConfig
-    from nadam_suite.tuner.run_search import check_folder, search
+    from nadam_suite.tuner.run_search import as_begun, check_folder, search
 
     console = Console(highlight=False)
     check_folder(path, resume=resume)
+    config = as_begun(config, path)
+    begins = not path.exists()
     trials = (config.tuner or TunerConfig()).max_trials()
     table = TrialTable(console, path, trials, config.epochs)
     if workers == 1:
-        with _begun(config, path, interrupt, resume=resume) as tuner, table:
-            search(tuner)
+        with _begun(config, path, interrupt, resume=resume) as tuner:
+            _tell(config, console, begins=begins)
+            with table:
+                search(tuner)
     else:
+        _tell(config, console, begins=begins)
         with table:
             failed = run_here(command, command[command.index("--backend") + 1], workers)
         if failed is not None:
@@ -146,14 +151,23 @@ def _search(
     _conclude(path)
 
 
+def _tell(config: TrainConfig, console: Console, *, begins: bool) -> None:
+    """Say what a search that begins will try."""
+    from nadam_suite.tuner.overview import overview
+
+    for line in overview(config) if begins else ():
+        console.print(line, markup=False, soft_wrap=True)
+
+
 @contextlib.contextmanager
 def _begun(
     config: TrainConfig, path: Path, interrupt: Interrupt, *, resume: bool
 ) -> Iterator[keras_tuner.Tuner]:
     """Yield the tuner of a search that this process begins, or goes on with."""
-    from nadam_suite.tuner.run_search import check_settings, make_tuner, open_folder
+    from nadam_suite.tuner.run_search import as_begun, check_settings, make_tuner, open_folder
     from nadam_suite.tuner.search_lock import locked
 
+    config = as_begun(config, path)
     hypermodel = _hypermodel(config, interrupt)
     open_devices_of(config)
     if not path.exists():
@@ -169,7 +183,7 @@ def _take_part(
     """Be the chief of a search, or one of its workers."""
     import grpc
 
-    from nadam_suite.tuner.run_search import SEARCH, check_same, make_tuner, search
+    from nadam_suite.tuner.run_search import SEARCH, as_begun, check_same, make_tuner, search
 
     if own == "chief":
         with _begun(config, path, interrupt, resume=resume) as tuner:
@@ -178,6 +192,7 @@ def _take_part(
     while not (path / SEARCH).is_file():  # the chief writes it
         time.sleep(_TICK)
     check_same(config, path)
+    config = as_begun(config, path)
     open_devices_of(config)
     tuner = make_tuner(config, path, _hypermodel(config, interrupt))
     try:
@@ -208,7 +223,8 @@ def _hypermodel(config: TrainConfig, interrupt: Interrupt) -> Any:
 def _conclude(path: Path) -> None:
     """Show the best trials, write the config of the best one, and say how to train it."""
     from nadam_suite.cli.report import show
-    from nadam_suite.tuner.report import report, write_best
+    from nadam_suite.tuner.best_config import write_best
+    from nadam_suite.tuner.report import report
 
     console = Console(highlight=False, markup=False)
     found = report(path)
@@ -218,3 +234,5 @@ def _conclude(path: Path) -> None:
         console.print(str(best), soft_wrap=True)
     command = shlex.join(["nadam-suite", "report", str(path)])
     console.print(f"Pictures of the search:\n  {command}", soft_wrap=True)
+    if (verdict := found.verdict()) is not None:
+        console.print(verdict, soft_wrap=True)

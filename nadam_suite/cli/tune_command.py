@@ -26,7 +26,12 @@ EPILOG = """Examples:
   nadam-suite tune digits --print-env --chief 10.0.0.1:12345 --workers 4
 
 A search can be ended at any moment, and the same command with --resume goes on as if it had not
-been. What is searched for is in the table `tuner` of the config; see `nadam-suite show digits`.
+been. The first trial is the config as it is. What is searched for is said before it, and is in the
+table `tuner` of the config; docs/search.md of the project has its keys, and the spaces. With its
+defaults it is printed by
+
+  nadam-suite show digits tuner.preset=algoperf
+
 Workers train trials of their own, each on its share of the GPUs, or of the cores."""
 
 

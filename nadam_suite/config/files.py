@@ -19,7 +19,7 @@ from nadam_suite.config.overrides import apply_overrides
 from nadam_suite.config.train_config import TrainConfig
 from nadam_suite.errors import ConfigError, DataFileError
 
-__all__ = ["load_config", "parse", "read_table", "save_config"]
+__all__ = ["load_config", "parse", "read_table", "save_config", "to_toml"]
 
 _SUFFIXES = (".json", ".toml")
 _TRAIN_KEYS = frozenset(TrainConfig.model_fields) - frozenset(NadamConfig.model_fields)
@@ -81,7 +81,7 @@ def save_config(config: Config, path: str | os.PathLike[str], *, overwrite: bool
     True
     """
     path = Path(path)
-    text = config.to_json() + "\n" if _suffix(path) == ".json" else _toml(config)
+    text = config.to_json() + "\n" if _suffix(path) == ".json" else to_toml(config)
     written = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         with written.open("w", encoding="utf-8", newline="\n") as file:
@@ -215,8 +215,18 @@ def _neighbour(path: Path) -> str:
     return f"Did you mean {near!r}?" if near else "Check the path."
 
 
-def _toml(config: Config) -> str:
-    """Return a config as TOML text."""
+def to_toml(config: Config) -> str:
+    """Return a config as the text that `save_config` writes.
+
+    Args:
+        config: The config.
+
+    Example:
+    >>> from nadam_suite.config import TrainConfig
+    >>> from nadam_suite.config.files import to_toml
+    >>> to_toml(TrainConfig(model="digits", data="digits")).splitlines()[0]
+    'model = "digits"'
+    """
     import tomli_w
 
     return tomli_w.dumps(_without_null(config.to_dict()))

@@ -88,6 +88,18 @@ def _best(objective: str) -> str | None:
     return next(filter(None, known), None)
 
 
+def _unclear(objective: str, prefix: str) -> str:
+    """Return the fault of an objective whose name does not say which way is best."""
+    words = (faults.nearest(word, list(_BEST)) or word for word in objective.split("_"))
+    meant = "_".join(words)
+    if _best(meant):
+        requirement = f"a metric whose name tells which way is best, or come with `{prefix}mode`"
+        remedy = f"Did you mean {meant!r}?"
+        return faults.fault(f"{prefix}objective", requirement, objective, remedy)
+    requirement = f'"min" or "max" for objective={objective!r}, whose name does not tell'
+    return faults.fault(f"{prefix}mode", requirement, None, "Say which way is best.")
+
+
 class TunerConfig(Config):
     """Settings of `nadam-suite tune`: what is searched for, how, and for how long.
 
@@ -108,7 +120,9 @@ class TunerConfig(Config):
         seed: Seed of the search and of every training in it, an integer in [0, 2**32), or None, the
             default, for the training's.
         sampler: "halton" or "sobol"; None, the default, is "halton".
-        points: "published" (the default) tries the published settings first, "none" does not.
+        points: What is tried first. "configured" (the default): the config as it is, then what
+            "published" has: the centre of the preset and published settings. "none": nothing. A
+            search that goes on keeps the points that it began with.
         factor: Of how many trials one reaches the next round of "hyperband", and how many times as
             long that is, an integer >= 2. None, the default, is 3.
         iterations: How often all rounds of "hyperband" are gone through, an integer >= 1. None, the
@@ -133,7 +147,9 @@ class TunerConfig(Config):
     mode: Literal["min", "max"] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     sampler: Literal["halton", "sobol"] | None = None
-    points: Annotated[Literal["published", "none"], BeforeValidator(_word_none)] = "published"
+    points: Annotated[Literal["configured", "published", "none"], BeforeValidator(_word_none)] = (
+        "configured"
+    )
     factor: Annotated[int, Field(ge=2)] | None = None
     iterations: _Count | None = None
 
@@ -158,9 +174,7 @@ class TunerConfig(Config):
                 found.append(faults.fault(f"{prefix}{key}", requirement, values[key], remedy))
         objective = values.get("objective", cls.model_fields["objective"].default)
         if values.get("mode") is None and isinstance(objective, str) and not _best(objective):
-            requirement = f'"min" or "max" for objective={objective!r}, whose name does not tell'
-            remedy = "Say which way is best."
-            found.append(faults.fault(f"{prefix}mode", requirement, None, remedy))
+            found.append(_unclear(objective, prefix))
         if values.get("budget") is not None and values.get("tune") is not None:
             requirement = f"left out where `{prefix}tune` says what is tuned"
             remedy = "Remove one of the two."

@@ -23,7 +23,16 @@ from nadam_suite.config import (
 )
 from nadam_suite.errors import NadamSuiteError, NadamSuiteWarning, RunFolderError
 
-__all__ = ["CONFIG", "ENVIRONMENT", "FREE", "HISTORY", "ORIGIN", "RESULT", "RunFolder"]
+__all__ = [
+    "CONFIG",
+    "ENVIRONMENT",
+    "FREE",
+    "HISTORY",
+    "ORIGIN",
+    "RESULT",
+    "RunFolder",
+    "unwritable",
+]
 
 CONFIG, ENVIRONMENT, HISTORY = "config.toml", "environment.json", "history.csv"
 ORIGIN, RESULT = "origin.json", "result.json"
@@ -125,14 +134,10 @@ class RunFolder:
                     f"The folder of a run must hold its {CONFIG}. Received: output={shown!r}, "
                     "which has none and was left as it is. Check the path."
                 )
-        nearest = self.path
-        while not nearest.exists() and nearest != nearest.parent:
-            nearest = nearest.parent
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-            what = "is no folder" if not nearest.is_dir() else "may not be written to"
+        if (what := unwritable(self.path)) is not None:
             raise RunFolderError(
-                f"The run's folder must be writable. Received: output={shown!r}, but "
-                f"{str(nearest)!r} {what}. Choose another one with --output."
+                f"The run's folder must be writable. Received: output={shown!r}, but {what}. "
+                "Choose another one with --output."
             )
         return self.path.exists()
 
@@ -297,6 +302,26 @@ class RunFolder:
                 f"The file {str(path)!r} must be the JSON that the run wrote. Received: {error}. "
                 "Delete the folder and start anew."
             ) from error
+
+
+def unwritable(path: Path) -> str | None:
+    """Return why a folder cannot be written to, or created, or None if it can.
+
+    Args:
+        path: The folder; the nearest one above it that exists is looked at.
+
+    Example:
+
+    >>> import pathlib, tempfile
+    >>> from nadam_suite.experiment.folder import unwritable
+    >>> unwritable(pathlib.Path(tempfile.mkdtemp(), "a", "b")) is None
+    True
+    """
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    if path.is_dir() and os.access(path, os.W_OK | os.X_OK):
+        return None
+    return f"{str(path)!r} {'may not be written to' if path.is_dir() else 'is no folder'}"
 
 
 def _changes(before: TrainConfig, after: TrainConfig) -> list[Change]:

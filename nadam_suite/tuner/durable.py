@@ -245,7 +245,8 @@ class Durable(keras_tuner.Oracle):
         while self.points_left:
             point = self._points[self._next_point]
             self._next_point += 1
-            values = completed(self.hyperparameters.space, point.values)
+            space = self.hyperparameters.space
+            values = completed(space, point.values, within=not point.extra) | dict(point.extra)
             if not self._duplicate(values):
                 self._origin = point
                 return values

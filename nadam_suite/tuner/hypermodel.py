@@ -208,7 +208,7 @@ class NadamHyperModel(keras_tuner.HyperModel):
         return arguments
 
     def points(self, hyperparameters: keras_tuner.HyperParameters) -> list[Enqueued]:
-        """Return the points to be tried first: the default one, and the nearest to published ones.
+        """Return what is tried first: the centre of the space, and the nearest to published points.
 
         Args:
             hyperparameters: The whole space, its conditional scopes declared.

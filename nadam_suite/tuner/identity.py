@@ -107,9 +107,17 @@ def check_identity(folder: Path, old: Mapping[str, Any] | None, new: Mapping[str
     differences = [
         f"{name}: {_what_differs(name, old.get(name), new.get(name))}"
         for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name) and not (name == "seed" and new[name] is None)
+        if _counted(name, old.get(name)) != _counted(name, new.get(name))
+        and not (name == "seed" and new[name] is None)
     ]
     refuse("The folder has another search.", shown, differences)
+
+
+def _counted(name: str, value: Any) -> Any:
+    """Return what counts of a value: what points are called does not."""
+    if name == "points" and isinstance(value, list):
+        return [point["values"] for point in value]
+    return value
 
 
 def _what_differs(name: str, old: Any, new: Any) -> str:
@@ -117,7 +125,8 @@ def _what_differs(name: str, old: Any, new: Any) -> str:
         before, after = ([point["name"] for point in points] for points in (old, new))
         if before != after:
             return f"{', '.join(before) or 'none'} -> {', '.join(after) or 'none'}"
-        changed = [a["name"] for a, b in zip(old, new, strict=True) if a != b]
+        pairs = zip(old, new, strict=True)
+        changed = [a["name"] for a, b in pairs if a["values"] != b["values"]]
         return f"{', '.join(changed)} with other values"
     return f"{show(old)} -> {show(new)}"
 

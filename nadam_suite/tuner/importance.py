@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nadam_suite.tuner.search_record import Dimension, SearchRecord, TrialRecord
+from nadam_suite.tuner.search_record import CONFIGURED, Dimension, SearchRecord, TrialRecord
 
 __all__ = ["ENOUGH", "Importance", "Importances", "importances"]
 
@@ -73,7 +73,8 @@ def importances(record: SearchRecord, *, seed: int = 0) -> Importances:
     its presence does is put down to the one that it depends on. Scores that are far worse than the
     others are taken as no worse than three halves of the interquartile range beyond them, as a
     single bad trial would outweigh all else. Of trials of different lengths (Hyperband) only
-    those of the same length are compared.
+    those of the same length are compared. The trial of a search's config as it is does not count:
+    it has settings that the hyperparameters do not tell.
 
     Args:
         record: The search.
@@ -98,14 +99,7 @@ def importances(record: SearchRecord, *, seed: int = 0) -> Importances:
     if not dimensions:
         return Importances((), None, len(trials), "The search varies no hyperparameter.")
     if len(trials) < ENOUGH:
-        note = (
-            f"Importance needs at least {ENOUGH} trials that ended well; this search has "
-            f"{len(record.ranked)}."
-            if len(record.ranked) < ENOUGH
-            else f"Importance needs at least {ENOUGH} trials of the same lengths; this search has "
-            f"{len(trials)}."
-        )
-        return Importances((), None, len(trials), note)
+        return Importances((), None, len(trials), _too_few(record, len(trials)))
     if np.ptp(scores) == 0.0:
         note = "All trials have the same score, so no hyperparameter matters."
         return Importances((), None, len(trials), note)
@@ -124,11 +118,22 @@ def importances(record: SearchRecord, *, seed: int = 0) -> Importances:
     return Importances(tuple(rows), explained, len(trials))
 
 
+def _too_few(record: SearchRecord, comparable: int) -> str:
+    """Return why there are no importances."""
+    well = sum(trial.origin != CONFIGURED for trial in record.ranked)
+    besides = " besides that of the config" if well < len(record.ranked) else ""
+    if well < ENOUGH:
+        what, number = "that ended well", well
+    else:
+        what, number = "of the same lengths", comparable
+    return f"Importance needs at least {ENOUGH} trials {what}; this search has {number}{besides}."
+
+
 def _comparable(record: SearchRecord) -> tuple[list[TrialRecord], np.ndarray]:
     """Return the trials to look at, and their scores: less is better, lengths are made equal."""
     groups: dict[int | None, list[TrialRecord]] = collections.defaultdict(list)
     for trial in record.trials:
-        if trial.ended_well:
+        if trial.ended_well and trial.origin != CONFIGURED:
             groups[trial.epochs].append(trial)
     if len(groups) > 1:  # a trial without others of its length tells nothing
         groups = {length: group for length, group in groups.items() if len(group) > 2}

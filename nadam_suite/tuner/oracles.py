@@ -10,6 +10,7 @@ import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from nadam_suite.errors import ArgumentError
+from nadam_suite.tuner.configured import is_configured
 from nadam_suite.tuner.durable import Durable
 from nadam_suite.tuner.points import Enqueued
 from nadam_suite.tuner.proposals import coordinates, grid, is_active, values_at
@@ -231,7 +232,8 @@ class BayesianOptimizationOracle(Durable, keras_tuner.oracles.BayesianOptimizati
         space = self.hyperparameters.space
         dimensions = len(coordinates(space))
         initial = self.num_initial_points or max(3 * dimensions, 3)
-        well = [trial for trial in self.trials.values() if trial.status == TrialStatus.COMPLETED]
+        own = [trial for trial in self.trials.values() if not is_configured(trial)]
+        well = [trial for trial in own if trial.status == TrialStatus.COMPLETED]
         if self.points_left or len(well) < initial or not dimensions:
             return _answer(self._random_values())
         for point in promising(
@@ -246,12 +248,17 @@ class BayesianOptimizationOracle(Durable, keras_tuner.oracles.BayesianOptimizati
         return _answer(self._random_values())
 
     def _known(self, well: list[Trial]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return points, scores of which low is good, and points of running trials."""
+        """Return points, scores of which low is good, and points of running trials.
+
+        A trial of the search's config as it is has settings that the space does not tell.
+        """
         sign = -1.0 if self.objective.direction == "max" else 1.0
         scores = [sign * trial.score for trial in well]
-        failed = [trial for trial in self.trials.values() if trial.status == TrialStatus.FAILED]
+        own = [trial for trial in self.trials.values() if not is_configured(trial)]
+        failed = [trial for trial in own if trial.status == TrialStatus.FAILED]
         known = np.array([self._vector(trial) for trial in [*well, *failed]])
-        running = [self._vector(trial) for trial in self.ongoing_trials.values()]
+        ongoing = [trial for trial in self.ongoing_trials.values() if not is_configured(trial)]
+        running = [self._vector(trial) for trial in ongoing]
         return (
             known,
             np.array(scores + [max(scores)] * len(failed)),

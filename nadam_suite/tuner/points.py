@@ -14,7 +14,15 @@ from keras_tuner.engine import hyperparameters as kinds
 from nadam_suite.config import faults
 from nadam_suite.errors import ArgumentError
 
-__all__ = ["Enqueued", "PublishedPoint", "Value", "entry_of", "projected", "published_points"]
+__all__ = [
+    "Enqueued",
+    "PublishedPoint",
+    "Value",
+    "entry_of",
+    "nearest_values",
+    "projected",
+    "published_points",
+]
 
 Entry = TypeVar("Entry")
 
@@ -48,9 +56,12 @@ class Enqueued:
 
     Args:
         name: What reports call it: "default", or the name of the point that it stands for.
-        values: A value for each hyperparameter that is active there, prefixes included.
+        values: A value for each hyperparameter that is active there, prefixes included. They lie
+            within the ranges, unless there is something in `extra`.
         changed: Names of the settings, without a prefix, in which it differs from that point:
             the space has other bounds, or holds the setting fixed at another value.
+        extra: Values of no hyperparameter, by which the hypermodel knows the trial; their names
+            begin with "tuner/", as keras-tuner's own do.
 
     Example:
 
@@ -62,6 +73,7 @@ class Enqueued:
     name: str
     values: dict[str, Any]
     changed: tuple[str, ...] = ()
+    extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def published_points(name: str = "algoperf") -> tuple[PublishedPoint, ...]:
@@ -113,6 +125,7 @@ def projected(
     prefix: str = "",
     *,
     fixed: Mapping[str, Value] | None = None,
+    first: str = "default",
 ) -> list[Enqueued]:
     """Return the default point of a space, and the nearest ones in it to the given points.
 
@@ -126,6 +139,7 @@ def projected(
         prefix: What the names of the optimizer's hyperparameters begin with there.
         fixed: Values, by names without the prefix, of settings that are not in the space. Where a
             point has the same one, it is not called changed. None, the default, knows of none.
+        first: What the default point is called.
 
     Example:
 
@@ -140,9 +154,9 @@ def projected(
     >>> max(point.values["learning_rate"] for point in projected(published_points(), hp))
     0.003
     """
-    found = [Enqueued("default", _nearest({}, hyperparameters, prefix))]
+    found = [Enqueued(first, nearest_values({}, hyperparameters, prefix))]
     for point in points:
-        values = _nearest(point.values, hyperparameters, prefix)
+        values = nearest_values(point.values, hyperparameters, prefix)
         if any(values == other.values for other in found):
             continue
         there = {**(fixed or {}), **_without(prefix, hyperparameters, values)}
@@ -151,10 +165,21 @@ def projected(
     return found
 
 
-def _nearest(
-    wanted: Mapping[str, Value], hyperparameters: keras_tuner.HyperParameters, prefix: str
+def nearest_values(
+    wanted: Mapping[str, Value],
+    hyperparameters: keras_tuner.HyperParameters,
+    prefix: str = "",
+    *,
+    within: bool = True,
 ) -> dict[str, Any]:
-    """Return the values of the nearest point, one for each active hyperparameter."""
+    """Return the values of the nearest point, one for each active hyperparameter.
+
+    Args:
+        wanted: Values by names without the prefix.
+        hyperparameters: The space, all its conditional scopes declared.
+        prefix: As in `projected`.
+        within: Whether numbers are to lie in their ranges.
+    """
     space = hyperparameters.copy()
     space.values = {}
     before = -1
@@ -166,12 +191,12 @@ def _nearest(
                 value = wanted.get(parameter.name[len(prefix) :])
                 mine = parameter.name.startswith(prefix) and value is not None
                 space.values[parameter.name] = (
-                    _nearest_value(parameter, value) if mine else parameter.default
+                    _nearest_value(parameter, value, within) if mine else parameter.default
                 )
     return {p.name: space.values[p.name] for p in space.space if p.name in space.values}
 
 
-def _nearest_value(parameter: Any, value: Any) -> Any:
+def _nearest_value(parameter: Any, value: Any, within: bool) -> Any:
     """Return the value of a hyperparameter that is nearest, its default where none is near."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(parameter, kinds.Boolean) and isinstance(value, bool):
@@ -182,7 +207,7 @@ def _nearest_value(parameter: Any, value: Any) -> Any:
         if parameter.ordered and number:
             return min(parameter.values, key=lambda option: abs(option - value))
     elif isinstance(parameter, (kinds.Float, kinds.Int)) and number and math.isfinite(value):
-        return _nearest_number(parameter, value)
+        return _nearest_number(parameter, value) if within else value
     return parameter.default
 
 

@@ -204,12 +204,18 @@ def values_at(space: Sequence[HyperParameter], point: Sequence[float] | np.ndarr
     return values
 
 
-def completed(space: Sequence[HyperParameter], values: Mapping[str, Any] | None = None) -> Values:
+def completed(
+    space: Sequence[HyperParameter],
+    values: Mapping[str, Any] | None = None,
+    *,
+    within: bool = True,
+) -> Values:
     """Return `values` as a point of the space: what is inactive left out, defaults filled in.
 
     Args:
         space: Hyperparameters in declared order.
         values: Values by name; none are the space's default point.
+        within: Whether they must lie within their ranges.
 
     Raises:
         ArgumentError: A name that the space has not, or a value outside of its range.
@@ -228,7 +234,8 @@ def completed(space: Sequence[HyperParameter], values: Mapping[str, Any] | None 
     found: Values = {}
     for entry in space:
         if is_active(entry, found):
-            found[entry.name] = _within(entry, given.get(entry.name, entry.default))
+            value = given.get(entry.name, entry.default)
+            found[entry.name] = _within(entry, value) if within else value
     return found
 
 

@@ -5,23 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from nadam_suite.callbacks.files import replace_text
-from nadam_suite.config import Change, TrainConfig, diff, load_config, read_table, save_config
-from nadam_suite.errors import DataFileError, NadamSuiteError
 from nadam_suite.tuner.importance import Importances, importances
 from nadam_suite.tuner.search_folder import read_search
-from nadam_suite.tuner.search_record import Dimension, SearchRecord, TrialRecord
+from nadam_suite.tuner.search_record import CONFIGURED, Dimension, SearchRecord, TrialRecord
 
-__all__ = ["FILES", "BestConfig", "Boundary", "SearchReport", "boundaries", "report", "write_best"]
+__all__ = ["FILES", "Boundary", "SearchReport", "boundaries", "report"]
 
 FILES = ("report.html", "importance.png", "slices.png", "parallel.png")
-_BEST = "best.toml"
-_RUN_CONFIG = Path("run", "config.toml")
+_FIRST = ("centre of preset", "default")  # what the point is called that a space begins with
 _NEAR = 0.05  # share of a range, at either end
 _FEW = 20  # values of which the outermost is nearer to an end than that
 
@@ -83,10 +79,27 @@ class SearchReport:
             lines.append("No trial has ended well yet, so there is none to recommend.")
             return lines
         lines.append(f"The {goal} {record.objective}: {best.score:.6g}, of trial {best.id}.")
-        default = next((trial for trial in record.ranked if trial.origin == "default"), None)
-        if default is not None:
-            lines.append(f"With the default values (trial {default.id}): {default.score:.6g}.")
+        configured = record.configured
+        if configured is not None:
+            lines.append(f"As configured (trial {configured.id}): {_score(configured)}.")
+        first = next((t for t in record.ranked if (t.origin or "").startswith(_FIRST)), None)
+        if first is not None:
+            where = "default point of the space" if first.origin == "default" else first.origin
+            lines.append(f"At the {where} (trial {first.id}): {_score(first)}.")
         return lines
+
+    def verdict(self) -> str | None:
+        """Return the best trial beside that of the config as it is, or None without the two."""
+        best, configured = self.record.best, self.record.configured
+        if best is None or configured is None:
+            return None
+        own = f"trial {configured.id}, {self.record.objective} {_score(configured)}"
+        if best.origin == CONFIGURED:
+            return f"No trial is better than the config as it is ({own})."
+        return (
+            f"Trial {best.id} is better than the config as it is: {self.record.objective} "
+            f"{_score(best)}, as configured {_score(configured)} (trial {configured.id})."
+        )
 
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
         """Return everything as plain data; numbers that are not finite are None.
@@ -218,80 +231,8 @@ def _boundary(dimension: Dimension, best: tuple[TrialRecord, ...]) -> Boundary |
     return None
 
 
-@dataclasses.dataclass(frozen=True)
-class BestConfig:
-    """The config of the best trial as a file that `nadam-suite train` takes.
-
-    Args:
-        path: The file.
-        source: The config of the trial's run.
-        trial: The trial's id.
-        written: Whether it was written now.
-        changes: Where a file that was there already differs from it.
-    """
-
-    path: Path
-    source: Path
-    trial: str
-    written: bool
-    changes: tuple[Change, ...] = ()
-
-    def __str__(self) -> str:
-        """Return what was done, and how to train it."""
-        if self.changes:
-            listed = "".join(f"\n  {change}" for change in self.changes)
-            return (
-                f"{self.path} was there already and was left as it is. It is not the config of the "
-                f"best trial {self.trial}, which has other values:{listed}\nMove it away and ask "
-                "for the report again to have the new one in its place."
-            )
-        what = "Wrote" if self.written else "Kept"
-        return (
-            f"{what} {self.path}, the config of the best trial {self.trial}. Train it again with:\n"
-            f"  nadam-suite train {shlex.quote(str(self.path))}"
-        )
-
-
-def write_best(
-    record: SearchRecord, folder: str | os.PathLike[str] | None = None
-) -> BestConfig | None:
-    """Write the config of the best trial's run into `best.toml`, unless that file exists.
-
-    Args:
-        record: The search.
-        folder: Where to; the search's folder by default.
-
-    Returns:
-        What was done, or None if no trial ended well, or if trials are no runs.
-
-    Raises:
-        DataFileError: It cannot be written, or another file of that name cannot be read.
-        ConfigError: That file is no config of a training.
-    """
-    best = record.best
-    if best is None or not (best.folder / _RUN_CONFIG).is_file():
-        return None
-    source = best.folder / _RUN_CONFIG
-    path = Path(record.folder if folder is None else folder) / _BEST
-    table = read_table(source)
-    # Where the trial's run lies, and how it was found, is not part of what it trains.
-    config = TrainConfig.from_dict(
-        {key: value for key, value in table.items() if key not in {"output", "tuner"}},
-        source=str(source),
-    )
-    config = config.replace(name=f"{config.name}-best")  # its run is not that of the first config
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_config(config, path)
-        return BestConfig(path, source, best.id, written=True)
-    try:
-        there = load_config(path, kind=TrainConfig)
-    except NadamSuiteError as error:
-        raise DataFileError(
-            f"File {str(path)!r} is there already, was left as it is, and is no config: {error} "
-            "Move it away and ask for the report again."
-        ) from error
-    return BestConfig(path, source, best.id, written=False, changes=tuple(diff(there, config)))
+def _score(trial: TrialRecord) -> str:
+    return "no score" if trial.score is None or trial.failed else f"{trial.score:.6g}"
 
 
 def _row(trial: TrialRecord) -> dict[str, Any]:

@@ -85,9 +85,7 @@ def plot_slices(record: SearchRecord, path: Path) -> None:
     for axis in axes[:, 0]:
         axis.set_ylabel(record.objective)
     if drawn is not None and len(record.trials) > 1:
-        figure.colorbar(
-            drawn, ax=axes, label="trial, in the order of their start", shrink=0.9, format="%d"
-        )
+        _number(figure, drawn, axes)
     lost = " Crosses on the edge: trials that failed." if record.failed else ""
     title = f"{record.objective} of each trial. Star: the best.{lost}"
     if any(not limits[0] <= (trial.score or 0.0) <= limits[1] for trial in record.ranked):
@@ -96,9 +94,18 @@ def plot_slices(record: SearchRecord, path: Path) -> None:
     save_figure(figure, path)
 
 
+def _number(figure: Any, drawn: Any, axes: Any) -> None:
+    """Add the bar of the colours of trials, which are numbered in the order of their start."""
+    from matplotlib.ticker import MaxNLocator
+
+    bar = figure.colorbar(drawn, ax=axes, label="trial, in the order of their start", shrink=0.9)
+    bar.locator = MaxNLocator(7, integer=True)
+    bar.update_ticks()
+
+
 def _slice(axis: Any, dimension: Dimension, record: SearchRecord, limits: Sequence[float]) -> Any:
     """Draw one hyperparameter, and return the points, by whose colours trials are numbered."""
-    order = {trial.id: number for number, trial in enumerate(record.trials, 1)}
+    order = {trial.id: number for number, trial in enumerate(record.trials)}
     there = [t for t in record.trials if dimension.level(t.values) is not None]
     scored = [trial for trial in there if trial.ended_well]
     inside = [trial for trial in scored if limits[0] <= (trial.score or 0.0) <= limits[1]]
@@ -107,8 +114,8 @@ def _slice(axis: Any, dimension: Dimension, record: SearchRecord, limits: Sequen
         [trial.score for trial in inside],
         c=[order[trial.id] for trial in inside],
         cmap=_blues(),
-        vmin=1,
-        vmax=max(len(order), 2),
+        vmin=0,
+        vmax=max(len(order) - 1, 1),
         s=26,
         edgecolors="0.35",
         linewidths=0.5,
@@ -140,10 +147,13 @@ def _blues() -> Any:
 
 
 def _place(dimension: Dimension, trial: TrialRecord, order: dict[str, int]) -> float:
-    """Return a trial's place on the horizontal axis; of few values trials lie beside each other."""
+    """Return a trial's place on the horizontal axis; of few values trials lie beside each other.
+
+    A value beyond an end, which the config's own may be, is drawn at it.
+    """
     value = trial.values[dimension.name]
-    if dimension.numeric:
-        return float(value)
+    if dimension.low is not None and dimension.high is not None:
+        return min(max(float(value), dimension.low), dimension.high)
     width = 0.5 / max(len(dimension.values) - 1, 1)
     return dimension.position(value) + width * ((order[trial.id] * 0.618034) % 1.0 - 0.5)
 

@@ -17,7 +17,7 @@ import keras_tuner
 from nadam_suite.callbacks.files import replace_text, sync_folder
 from nadam_suite.config import Change, TrainConfig, TunerConfig, diff, load_config, save_config
 from nadam_suite.errors import NadamSuiteError, SearchFolderError
-from nadam_suite.experiment.folder import FREE
+from nadam_suite.experiment.folder import FREE, unwritable
 from nadam_suite.tuner.check import check_objective
 from nadam_suite.tuner.runs import RunHyperModel
 from nadam_suite.tuner.tuners import (
@@ -30,6 +30,7 @@ from nadam_suite.tuner.tuners import (
 
 __all__ = [
     "SEARCH",
+    "as_begun",
     "check_folder",
     "check_same",
     "check_settings",
@@ -45,7 +46,7 @@ _FREE = (*(key for key in FREE if key != "tuner"), "tuner.trials", "tuner.iterat
 
 
 def check_folder(path: Path, *, resume: bool) -> None:
-    """Refuse a folder that exists and is not to be gone on with, or is none of a search.
+    """Refuse a folder that exists and is not to be gone on with, or cannot be written to.
 
     Args:
         path: The search's folder.
@@ -54,18 +55,22 @@ def check_folder(path: Path, *, resume: bool) -> None:
     Raises:
         SearchFolderError: It is refused; nothing was changed.
     """
-    if not path.exists():
-        return
-    if not resume:
+    there = path.exists()
+    if there and not resume:
         raise SearchFolderError(
             f"The search's folder must not exist yet. Received: output={str(path)!r}, which was "
             "left as it is. Pass --resume to go on with the search in it, or --output with another "
             "folder."
         )
-    if not (path / SEARCH).is_file():
+    if there and not (path / SEARCH).is_file():
         raise SearchFolderError(
             f"The folder of a search must hold its {SEARCH}. Received: output={str(path)!r}, which "
             "has none and was left as it is. Check the path."
+        )
+    if (what := unwritable(path)) is not None:
+        raise SearchFolderError(
+            f"The search's folder must be writable. Received: output={str(path)!r}, but {what}. "
+            "Choose another one with --output."
         )
 
 
@@ -95,7 +100,7 @@ def open_folder(config: TrainConfig, path: Path, *, resume: bool) -> bool:
     (False, True)
     """
     check_folder(path, resume=resume)
-    config = _complete(config)
+    config = _complete(as_begun(config, path))
     if path.exists():
         check_same(config, path)
         save_config(config, path / SEARCH, overwrite=True)  # maybe more trials
@@ -119,6 +124,27 @@ def open_folder(config: TrainConfig, path: Path, *, resume: bool) -> bool:
     return False
 
 
+def as_begun(config: TrainConfig, path: Path) -> TrainConfig:
+    """Return the config with the points that the search in a folder began with.
+
+    Folders may hold searches of before the config itself was tried first; these try it never.
+
+    Args:
+        config: The config.
+        path: The search's folder, which need not exist yet.
+
+    Raises:
+        ConfigError: The config in the folder has faults.
+    """
+    if not (path / SEARCH).is_file():
+        return config
+    own: TrainConfig = load_config(path / SEARCH, kind=TrainConfig)
+    points = (own.tuner or TunerConfig()).points
+    if (points, (config.tuner or TunerConfig()).points) != ("published", "configured"):
+        return config
+    return config.replace(tuner={**_complete(config).to_dict()["tuner"], "points": points})
+
+
 def check_same(config: TrainConfig, path: Path) -> None:
     """Refuse to go on with a search that had another config, or another backend.
 
@@ -130,7 +156,8 @@ def check_same(config: TrainConfig, path: Path) -> None:
         SearchFolderError: They differ; the message lists in what.
     """
     own: TrainConfig = load_config(path / SEARCH, kind=TrainConfig)
-    changes = [change for change in diff(own, _complete(config)) if not _is_free(change)]
+    config = _complete(as_begun(config, path))
+    changes = [change for change in diff(own, config) if not _is_free(change)]
     if changes:
         lines = "".join(f"\n  {change}" for change in changes)
         raise SearchFolderError(

@@ -22,9 +22,11 @@ from nadam_suite.experiment.checkpoints import copy_files
 from nadam_suite.experiment.folder import CONFIG
 from nadam_suite.experiment.parts import Splits, find_part
 from nadam_suite.experiment.run import run_training
+from nadam_suite.tuner.configured import configured_point
 from nadam_suite.tuner.hparams import hparams_session
 from nadam_suite.tuner.metric_names import logged
 from nadam_suite.tuner.points import Enqueued
+from nadam_suite.tuner.search_record import CONFIGURED, POINT
 from nadam_suite.tuner.spaces import nadam_space, points_of_space
 from nadam_suite.tuner.trials import (
     TrialContext,
@@ -67,12 +69,12 @@ class RunHyperModel(keras_tuner.HyperModel):
     A trial is a run of its own in the folder `run` of its trial: `run_training` resumes it to the
     bit, and its `config.toml` trains it again. A trial that a rung of Hyperband cuts short stays an
     unfinished run, with its schedules planned for the whole length. The trial that goes on with it
-    begins with a copy of it.
+    begins with a copy of it. One that is marked "as configured" trains the config as it is.
 
-    The config's schedule is replaced by the space's, as are learning rate, betas, epsilon and
-    weight decay. Clipping, averaging and accumulation stay those of the config unless the space
-    tunes them, and everything else of the optimizer stays too. Where `use_ema` leaves the final
-    model with an average, the trials keep the same one as `averaging`, to be scored by it.
+    In all others the config's schedule is replaced by the space's, as are learning rate, betas,
+    epsilon and weight decay. Clipping, averaging and accumulation stay those of the config unless
+    the space tunes them, and everything else of the optimizer stays too. Where `use_ema` leaves the
+    final model with an average, the trials keep the same one as `averaging`, to be scored by it.
 
     Args:
         config: The config; its `epochs` are the full budget of each trial.
@@ -102,6 +104,11 @@ class RunHyperModel(keras_tuner.HyperModel):
         self._settings = config.tuner or TunerConfig()
         self._callbacks = callbacks
 
+    @property
+    def config(self) -> TrainConfig:
+        """The config, with the average that its trials are scored by."""
+        return self._base
+
     def declare(self, hp: keras_tuner.HyperParameters) -> None:
         """Declare the space in `hp`, without building a model."""
         self.trial_config(hp)
@@ -113,6 +120,9 @@ class RunHyperModel(keras_tuner.HyperModel):
             ArgumentError: The `tuner` table names what no space has.
             ConfigError: The values do not go together with the rest of the config.
         """
+        alone: dict[str, Any] = {"tuner": None, "output": None}
+        if hp.values.get(POINT) == CONFIGURED:
+            return self._base.replace(**alone)
         settings = self._settings
         found = nadam_space(
             hp,
@@ -124,7 +134,7 @@ class RunHyperModel(keras_tuner.HyperModel):
         table = self._base.to_dict()
         names = {parameter.name for parameter in hp.space}
         table["optimizer"] = merged_optimizer(self._base.optimizer, found, names)
-        return TrainConfig.from_dict({**table, "schedule": None, "tuner": None, "output": None})
+        return TrainConfig.from_dict({**table, "schedule": None, **alone})
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Return the compiled model of the run with the values that `hp` has."""
@@ -135,11 +145,18 @@ class RunHyperModel(keras_tuner.HyperModel):
             return compiled(make_model, config, plan, self._sample.train[0])
 
     def points(self, hyperparameters: keras_tuner.HyperParameters) -> list[Enqueued]:
-        """Return the points that are tried first: the space's default, and the published ones."""
+        """Return the points that are tried first.
+
+        Args:
+            hyperparameters: The whole space, its conditional scopes declared.
+        """
         settings = self._settings
         if settings.points == "none":
             return []
-        return points_of_space(hyperparameters, settings.preset, settings.schedules)
+        known = points_of_space(hyperparameters, settings.preset, settings.schedules)
+        if settings.points == "published":
+            return known
+        return [configured_point(self._base, hyperparameters), *known]
 
     def objective_names(self) -> tuple[str, ...]:
         """Return the names that a run's history has, by evaluating a model on one example.

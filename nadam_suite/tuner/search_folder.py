@@ -25,7 +25,7 @@ from nadam_suite.tuner.search_record import (
 
 __all__ = ["is_search", "read_search"]
 
-_RUNG = "tuner/"  # hyperparameters that Hyperband sets, and nobody searches for
+_RUNG = "tuner/"  # values that Hyperband or a point sets, and nobody searches for
 _ERROR = r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)(?:: .*)?$"
 _UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError)
 
@@ -275,7 +275,7 @@ def _trial(
         status=state["status"],
         score=state.get("score"),
         best_step=state.get("best_step"),
-        origin=origin,
+        origin=rung.get("point") or origin,
         changed=changed,
         epochs=rung.get("epochs"),
         rung=rung.get("round"),
@@ -303,7 +303,7 @@ def _active(values: Mapping[str, Any], dimensions: Sequence[Dimension]) -> dict[
 
 
 def _origin(ours: Mapping[str, Any], name: str) -> tuple[str | None, tuple[str, ...]]:
-    """Return the published point that a trial is, and which of its values were changed."""
+    """Return the point that a trial is, if one, and which of its values were changed."""
     found = (ours.get("origins") or {}).get(name)
     if found is None:
         return None, ()

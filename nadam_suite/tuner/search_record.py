@@ -8,11 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["FAILURE", "OWN", "STATE", "TRIAL", "Dimension", "SearchRecord", "TrialRecord"]
+__all__ = [
+    "CONFIGURED",
+    "FAILURE",
+    "OWN",
+    "POINT",
+    "STATE",
+    "TRIAL",
+    "Dimension",
+    "SearchRecord",
+    "TrialRecord",
+]
 
 STATE, TRIAL = "oracle.json", "trial.json"
 OWN = "nadam_suite"  # our part of oracle.json, which stock keras-tuner passes over
 FAILURE = "failure.txt"  # in a trial's folder: why it failed, as the worker saw it
+CONFIGURED = "as configured"  # the point that is the search's config itself, whatever its space
+POINT = "tuner/point"  # among a trial's values: that it is this point
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +141,7 @@ class TrialRecord:
         best_step: Epoch of that score, counted from 0.
         reason: Why it failed, in one line.
         details: The same with all that was written, such as a traceback.
-        origin: Name of the published point that it is, if it is one.
+        origin: Name of the point that it is, if it is one of those that are tried first.
         changed: Names of that point's values that had to be changed to fit the ranges.
         epochs: Epochs after which it was to end, where the search gives a number to each trial.
         rung: Its round in a bracket of Hyperband.
@@ -227,6 +239,12 @@ class SearchRecord:
     def best(self) -> TrialRecord | None:
         """The best trial, or None if none has ended well."""
         return next(iter(self.ranked), None)
+
+    @property
+    def configured(self) -> TrialRecord | None:
+        """The trial of the search's config as it is, the best one of it; None if there is none."""
+        found = (trial for trial in (*self.ranked, *self.trials) if trial.origin == CONFIGURED)
+        return next(found, None)
 
     @property
     def failed(self) -> tuple[TrialRecord, ...]:

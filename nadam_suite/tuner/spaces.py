@@ -198,7 +198,7 @@ def points_of_space(
     schedule: Sequence[str] = ("cosine",),
     prefix: str = "",
 ) -> list[Enqueued]:
-    """Return the default point of a declared space, and the nearest to the published ones.
+    """Return the centre of a declared space, its default, and the nearest to published points.
 
     Args:
         hyperparameters: The whole space, as `nadam_space` has declared it.
@@ -206,8 +206,9 @@ def points_of_space(
         schedule: Likewise.
         prefix: Likewise.
     """
-    fixed = fixed_values(get_space(preset), schedule)
-    return projected(published_points(preset), hyperparameters, prefix, fixed=fixed)
+    fixed, first = fixed_values(get_space(preset), schedule), f"centre of preset {preset}"
+    points = published_points(preset)
+    return projected(points, hyperparameters, prefix, fixed=fixed, first=first)
 
 
 class _Declaring:

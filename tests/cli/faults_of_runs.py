@@ -142,6 +142,15 @@ FAULTS = {
     "objective without a direction": Fault(
         ["tune", "digits", "--objective", "val_x"], ["`tuner.mode`", "'val_x'"]
     ),
+    "objective misspelt": Fault(
+        ["tune", "digits", "--objective", "val_los"],
+        ["`tuner.objective`", "'val_los'", "Did you mean 'val_loss'?"],
+    ),
+    "search where nothing may be written": Fault(
+        ["tune", "digits", "--output", "searches/a"],
+        ["output='searches/a'", "may not be written to"],
+        faults.sealed,
+    ),
     "search among workers": Fault(
         ["tune", "digits"], ["TF_CONFIG", "Unset"], faults.variable("TF_CONFIG", "{}")
     ),

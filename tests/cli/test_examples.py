@@ -22,7 +22,7 @@ from tests.processes import ROOT
 pytestmark = pytest.mark.once
 
 GROUP = get_command(app)
-PAGES = ("README.md", "recipes/README.md")
+PAGES = ("README.md", "recipes/README.md", "docs/search.md")
 # Commands that have a test of their own, which is named.
 ELSEWHERE = {"nadam-suite --install-completion": "test_completion.py: test_it_can_be_installed"}
 # What makes an example short, or lets it find what is here. All else is run as it is printed.

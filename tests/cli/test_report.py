@@ -121,7 +121,7 @@ def test_files_elsewhere_are_not_replaced_unless_forced(capsys):
 
 
 def test_the_best_config_is_written_once(capsys):
-    """With the command that trains it; one that differs stays, and is told of."""
+    """With the command that trains it; one that was edited stays, unless --force is given."""
     make_runs()
     outcome = run(capsys, "report", "search")
     assert outcome.status == 0, outcome.errors
@@ -129,10 +129,13 @@ def test_the_best_config_is_written_once(capsys):
     assert load_config("search/best.toml").seed == int(best()["trial_id"])
     changed = load_config("search/best.toml").replace(epochs=77)
     save_config(changed, "search/best.toml", overwrite=True)
-    outcome = run(capsys, "report", "search", "--force")
+    outcome = run(capsys, "report", "search")
     assert outcome.status == 0, outcome.errors
-    assert "epochs: 77 -> 1" in outcome.output
+    assert "search/best.toml was edited, and stays as it is" in outcome.output
     assert load_config("search/best.toml") == changed
+    outcome = run(capsys, "report", "search", "--force")
+    assert "Replaced search/best.toml" in outcome.output
+    assert load_config("search/best.toml").epochs == 1
     outcome = run(capsys, "report", "search", "--output", "new")
     assert "nadam-suite train new/best.toml" in outcome.output
     assert names("new") == sorted([*FILES, "best.toml"])

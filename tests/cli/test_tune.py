@@ -14,7 +14,9 @@ import pytest
 from nadam_suite.cli import main, tune_workers
 from nadam_suite.config import load_config
 from nadam_suite.tuner import run_search, runs, search_lock
+from nadam_suite.tuner.report import report
 from nadam_suite.tuner.search_folder import read_search
+from nadam_suite.tuner.trials import TrialResult
 from tests.cli.running import SMALL, run
 
 CONFIG = ("digits", *(change for change in SMALL if not change.startswith("schedule")))
@@ -55,6 +57,11 @@ def nothing_starts(monkeypatch):
 
 def _tune(capsys, folder, *arguments):
     return run(capsys, "tune", *CONFIG, POINTLESS, *arguments, "--output", folder)
+
+
+def _epochs(score):
+    """Return what a trial comes to, whatever it has trained."""
+    return lambda history, objective: TrialResult({"val_loss": score}, 0)
 
 
 def _trials(folder):
@@ -226,6 +233,18 @@ class TestSearch:
         assert outcome.status == 0, outcome.errors
         assert _trials(searched) == before
 
+    def test_the_best_config_follows_the_search(self, searched, monkeypatch, capsys):
+        """Another best trial replaces the config of the last one, which nobody has edited."""
+        path = searched / "best.toml"
+        first = load_config(path).optimizer.learning_rate.peak
+        best = json.loads((searched / "trial_0" / "trial.json").read_text())["score"]
+        monkeypatch.setattr(runs, "best_epoch", _epochs(best - 1.0))
+        outcome = _tune(capsys, searched, "--trials", "3", "--resume")
+        assert outcome.status == 0, outcome.errors
+        assert f"Replaced {path}, the config of the best trial 2." in outcome.output
+        rate = read_search(searched).best.values["learning_rate"]
+        assert load_config(path).optimizer.learning_rate.peak == rate != first
+
     def test_what_is_there_is_refused(self, searched, nothing_starts, capsys):
         """Without --resume, with another config, and in a folder of something else."""
         known = (searched / run_search.SEARCH).read_bytes()
@@ -255,3 +274,28 @@ class TestSearch:
         with pytest.raises(OSError, match=r"backend='other'. Pass --backend") as caught:
             run_search.check_same(config, searched)
         assert "new search" in str(caught.value)
+
+
+@pytest.mark.once
+def test_the_config_itself_is_tried_first(capsys, tmp_path):
+    """What is tried is said before the first trial, and what was gained after the last."""
+    folder = tmp_path / "search"
+    own = ("optimizer.learning_rate=0.5", "optimizer.epsilon=1e-5", "optimizer.use_ema=false")
+    outcome = run(capsys, "tune", *CONFIG, *own, "--trials", "2", "--output", folder)
+    assert outcome.status == 0, outcome.errors
+    first, *lines = outcome.output.splitlines()
+    assert first == "Preset algoperf, searched for (quasi_random, 2 trials):"
+    assert "  learning_rate: 0.0001 to 0.01, log" in lines
+    assert "  optimizer.epsilon: 1e-05 -> 1e-08" in lines
+    trials = [line for line in lines if line.startswith("trial ")]
+    assert trials[0].startswith("trial 0 (as configured)  val_loss ")
+    assert "learning_rate 0.5" in trials[0]
+    assert trials[1].startswith("trial 1 (centre of preset algoperf)  val_loss ")
+    record = read_search(folder)
+    assert lines[-1] == report(folder).verdict()
+    config = load_config(record.configured.folder / "run" / "config.toml")
+    assert (config.optimizer.learning_rate, config.optimizer.epsilon) == (0.5, 1e-5)
+    again = run(capsys, "train", *CONFIG, *own, "--output", tmp_path / "run")
+    assert again.status == 0, again.errors
+    (row,) = json.loads((tmp_path / "run" / "result.json").read_text())["history"]
+    assert row["val_loss"] == record.configured.score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -225,6 +226,14 @@ def test_a_search_does_not_begin_on_top_of_trained_trials(tmp_path):
     (tmp_path / "search" / "trial_0" / "state").mkdir()
     with pytest.raises(SearchFolderError, match=r"no oracle.json that knows.*trial_0/state"):
         make("random", tmp_path).create_trial("tuner0")
+
+
+def test_what_points_are_called_does_not_count(tmp_path):
+    """A search goes on with the same values under other names."""
+    oracle = drive(make("quasi_random", tmp_path, max_trials=2, seed=3))
+    renamed = [dataclasses.replace(point, name=f"new {point.name}") for point in POINTS]
+    again = make("quasi_random", tmp_path, max_trials=2, seed=3, points=renamed)
+    assert again.origins == oracle.origins
 
 
 def test_another_search_is_refused(tmp_path):

@@ -146,7 +146,7 @@ def test_points_name_what_the_space_holds_otherwise(space):
     """What the space holds fixed at the point's own value is not called changed."""
     hypermodel = hypermodel_of(space=space, tune=("learning_rate",))
     found = hypermodel.points(point(hypermodel))
-    assert found[0].name == "default"
+    assert found[0].name == f"centre of preset {space}"
     published = {each.name: each for each in published_points(space)}
     for each in found[1:]:
         assert "epsilon" not in each.changed

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nadam_suite.tuner.importance import ENOUGH, importances
+from nadam_suite.tuner.search_record import CONFIGURED
 from tests.tuner.recorded import ALL, COOLDOWN, DECAY, FLAG, KIND, RATE, WIDTH, changed, record
 
 pytestmark = pytest.mark.once
@@ -66,6 +67,15 @@ def test_what_two_do_together_counts_for_both():
     rows = of(importances(record(product, 100, (DECAY, FLAG, WIDTH))))
     assert rows["decay"].mean + rows["flag"].mean > 0.9
     assert {row.name for row in rows.values() if row.clear} == {"decay", "flag"}
+
+
+def test_the_trial_of_the_config_as_it_is_does_not_count():
+    """What it has in place of the space's settings is told by no hyperparameter."""
+    found = record(lambda v, r: v["decay"], ENOUGH, (DECAY,))
+    assert importances(found).trials == ENOUGH
+    own = importances(changed(found, _00={"origin": CONFIGURED}))
+    assert own.trials == ENOUGH - 1
+    assert own.note.endswith(f"; this search has {ENOUGH - 1} besides that of the config.")
 
 
 @pytest.mark.parametrize("seed", range(3))

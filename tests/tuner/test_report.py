@@ -12,13 +12,12 @@ import re
 import keras_tuner
 import pytest
 
-from nadam_suite.config import TrainConfig, load_config, save_config
-from nadam_suite.errors import DataFileError
+from nadam_suite.tuner import report_plots
 from nadam_suite.tuner.importance import Importance, Importances
-from nadam_suite.tuner.report import FILES, SearchReport, boundaries, report, write_best
+from nadam_suite.tuner.report import FILES, SearchReport, boundaries, report
 from nadam_suite.tuner.report_html import page
 from nadam_suite.tuner.report_plots import plot_parallel, plot_slices, ticks
-from nadam_suite.tuner.search_record import Dimension, SearchRecord
+from nadam_suite.tuner.search_record import CONFIGURED, Dimension, SearchRecord
 from tests.tuner.recorded import (
     ALL,
     DECAY,
@@ -119,7 +118,7 @@ def test_the_summary_counts_and_compares():
     assert reported(found).summary() == [
         "8 trials: 5 ended well, 1 diverged, 1 failed, 1 not finished.",
         "The least val_loss: 0.0123457, of trial 01.",
-        "With the default values (trial 00): 0.75.",
+        "At the default point of the space (trial 00): 0.75.",
     ]
     most = reported(dataclasses.replace(found, direction="max")).summary()
     assert most[1].startswith("The greatest val_loss: ")
@@ -128,6 +127,29 @@ def test_the_summary_counts_and_compares():
         "0 trials: none yet.",
         "No trial has ended well yet, so there is none to recommend.",
     ]
+
+
+def test_the_best_trial_is_compared_with_the_config_as_it_is():
+    """The config's trial and the centre of the preset are named as such, and the best is told."""
+    found = changed(
+        record(lambda v, r: 1 + r.random(), 8, (RATE,)),
+        _00={"origin": CONFIGURED, "score": 0.5},
+        _01={"origin": "centre of preset wide", "score": 0.75},
+        _02={"score": 0.25},
+    )
+    assert reported(found).summary()[1:] == [
+        "The least val_loss: 0.25, of trial 02.",
+        "As configured (trial 00): 0.5.",
+        "At the centre of preset wide (trial 01): 0.75.",
+    ]
+    better = "Trial 02 is better than the config as it is: val_loss 0.25, as configured 0.5"
+    assert reported(found).verdict() == f"{better} (trial 00)."
+    none = "No trial is better than the config as it is (trial 00, val_loss 0.5)."
+    assert reported(changed(found, _02={"score": 0.6})).verdict() == none
+    failed = changed(found, _00={"score": None, "status": "FAILED", "reason": "Diverged: x"})
+    assert reported(failed).summary()[2] == "As configured (trial 00): no score."
+    assert "as configured no score (trial 00)" in reported(failed).verdict()
+    assert reported(changed(found, _00={"origin": None})).verdict() is None
 
 
 def test_plain_data_is_json_whatever_the_scores_are():
@@ -277,6 +299,21 @@ def test_odd_searches_can_be_drawn(tmp_path, case):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("count", [2, 3, 24])
+def test_trials_are_numbered_as_in_the_tables(tmp_path, monkeypatch, count):
+    """The marks beside the bar of colours are different whole numbers, from 0 to the last trial."""
+    seen = []
+    monkeypatch.setattr(report_plots, "save_figure", lambda figure, path: seen.append(figure))
+    plot_slices(record(lambda v, r: r.random(), count, (RATE,)), tmp_path / "slices.png")
+    (bar,) = [axis for axis in seen[0].axes if "order of their start" in axis.get_ylabel()]
+    low, high = bar.get_ylim()
+    assert (low, high) == (0, count - 1)
+    marks = [label.get_text() for label in bar.get_yticklabels()]
+    inside = [text for text, at in zip(marks, bar.get_yticks(), strict=True) if low <= at <= high]
+    assert inside[0] == "0"
+    assert inside == [str(int(text)) for text in dict.fromkeys(inside)]
+
+
 def test_marks_of_an_axis_are_round_values_and_its_ends():
     """In its own scale, none too near to another."""
     rate = dataclasses.replace(RATE, low=9e-5, high=0.05)
@@ -284,67 +321,3 @@ def test_marks_of_an_axis_are_round_values_and_its_ends():
     assert [text for _, text in ticks(WIDTH)] == ["1", "20", "40", "64"]
     assert [text for _, text in ticks(KIND)] == ["cosine", "linear", "wsd"]
     assert [place for place, _ in ticks(KIND)] == [0.0, 0.5, 1.0]
-
-
-@pytest.fixture
-def searched(tmp_path):
-    """A search of three trials that are runs, the second of which is the best."""
-    found = record(lambda v, r: r.random(), 3, (RATE,))
-    places = {f"_{t.id}": {"folder": tmp_path / f"trial_{t.id}"} for t in found.trials}
-    places["_01"]["score"] = -1.0
-    found = dataclasses.replace(changed(found, **places), folder=tmp_path)
-    for number, trial in enumerate(found.trials):
-        (trial.folder / "run").mkdir(parents=True)
-        config = TrainConfig(
-            model="digits",
-            data="digits",
-            name="mine",
-            output="elsewhere",
-            seed=number,
-            optimizer={"learning_rate": trial.values["rate"]},
-            tuner={"trials": 5},
-        )
-        save_config(config, trial.folder / "run" / "config.toml")
-    return found
-
-
-def test_the_best_trial_s_config_is_written(searched):
-    """As a config that trains what the trial trained: not where, nor how it was found."""
-    best = write_best(searched)
-    assert best.written
-    assert best.path == searched.folder / "best.toml"
-    config = load_config(best.path)
-    assert (config.seed, config.name) == (1, "mine-best")
-    assert config.optimizer.learning_rate == searched.trials[1].values["rate"]
-    assert (config.tuner, config.output) == (None, None)
-    assert f"Wrote {best.path}, the config of the best trial 01." in str(best)
-    assert f"nadam-suite train {best.path}" in str(best)
-
-
-def test_a_best_config_that_is_there_is_compared_and_never_replaced(searched):
-    """Equal, it is kept; otherwise the differences are told."""
-    path = write_best(searched).path
-    again = write_best(searched)
-    assert (again.written, again.changes) == (False, ())
-    assert str(again).startswith("Kept ")
-    before = path.read_bytes()
-    other = write_best(changed(searched, _01={"score": 9.0}))
-    assert path.read_bytes() == before
-    assert not other.written
-    assert "seed" in {change.key for change in other.changes}
-    assert "was left as it is" in str(other)
-    assert f"\n  seed: 1 -> {other.trial.lstrip('0') or 0}" in str(other)
-    path.write_text("learning_rate = [")
-    with pytest.raises(DataFileError, match=r"best\.toml' is there already, was left as it is"):
-        write_best(searched)
-    assert path.read_text() == "learning_rate = ["
-
-
-def test_there_is_no_best_config_where_trials_are_no_runs(searched, tmp_path):
-    """Or where none has ended well; another folder may be named."""
-    assert write_best(dataclasses.replace(searched, trials=())) is None
-    (searched.trials[1].folder / "run" / "config.toml").unlink()
-    assert write_best(searched) is None
-    elsewhere = write_best(changed(searched, _01={"score": 9.0}), tmp_path / "new")
-    assert elsewhere.path == tmp_path / "new" / "best.toml"
-    assert elsewhere.path.exists()

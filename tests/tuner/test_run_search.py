@@ -112,7 +112,7 @@ class TestTuner:
         assert [entry.name for entry in oracle.get_space().space] == ["epsilon"]
 
     def test_published_points_come_first(self, tmp_path):
-        """They are asked of the hypermodel."""
+        """They are asked of the hypermodel; the config itself is left out on request."""
         config = _config(points="published", trials=3)
         tuner = make_tuner(config, tmp_path / "search", RunHyperModel(config))
         first = tuner.oracle.create_trial("tuner0")
