@@ -23,7 +23,7 @@ from nadam_suite.config import (
 )
 from nadam_suite.errors import NadamSuiteError, NadamSuiteWarning, RunFolderError
 
-__all__ = ["CONFIG", "ENVIRONMENT", "FREE", "HISTORY", "ORIGIN", "RESULT", "RunFolder"]
+__all__ = ["CONFIG", "ENVIRONMENT", "FREE", "HISTORY", "ORIGIN", "RESULT", "RunFolder", "run_path"]
 
 CONFIG, ENVIRONMENT, HISTORY = "config.toml", "environment.json", "history.csv"
 ORIGIN, RESULT = "origin.json", "result.json"
@@ -34,6 +34,16 @@ _CHECKPOINTS, _BEFORE = "checkpoints", "before-extension-"
 FREE = ("output", "name", "distribution", "checkpoint_every", "logging", "tuner")
 # Another value of these makes a training that goes on, but not with the very same numbers.
 _VERSIONS = ("platform", "packages", "python")
+
+
+def run_path(config: TrainConfig, output: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder that a run of a config gets.
+
+    Args:
+        config: The config, whose own `output` counts next.
+        output: What is asked for.
+    """
+    return Path(output or config.output or Path("runs") / config.name)
 
 
 class RunFolder:
@@ -196,8 +206,9 @@ class RunFolder:
             longer = any(change.key == "epochs" for change in changes)
             others = " make the run longer with --extend," if longer else ""
             remedy = remedy or f"Take them back,{others} or start a new run with --output."
+            number = "1 difference" if len(changes) == 1 else f"{len(changes)} differences"
             raise RunFolderError(
-                f"A run must go on with its own config. Received: {len(changes)} differences from "
+                f"A run must go on with its own config. Received: {number} from "
                 f"{str(self.path / CONFIG)!r}:{lines}\n{remedy}"
             )
         self._check_environment(environment)

@@ -29,7 +29,7 @@ from nadam_suite.experiment.assemble import (
 from nadam_suite.experiment.checkpoints import Checkpoints
 from nadam_suite.experiment.environment import describe
 from nadam_suite.experiment.extension import extend_run
-from nadam_suite.experiment.folder import RunFolder
+from nadam_suite.experiment.folder import RunFolder, run_path
 from nadam_suite.experiment.lengths import kept_after
 from nadam_suite.experiment.norm_record import NormRecord
 from nadam_suite.experiment.own_callbacks import own_callbacks
@@ -58,6 +58,8 @@ class RunResult:
             ones. Its raw weights are beside, in the file too: `nadam_suite.averaging.show_raw`.
         already_finished: Whether there was nothing left to do.
         seconds: Time that this process took for data, training and evaluation.
+
+    Example: see `run_training`.
     """
 
     folder: Path
@@ -133,7 +135,7 @@ def run_training(
             "Argument `--extend` must come with --resume, because it goes on with a run. "
             f"Received: --extend={extend!r} alone. Add --resume."
         )
-    path = Path(output or config.output or Path("runs") / config.name)
+    path = run_path(config, output)
     folder = RunFolder(path, chief=get_backend().process()[0] == 0)
     goes_on = folder.check(resume=resume)
     if extend is not None and folder.chief and not goes_on:
@@ -142,6 +144,8 @@ def run_training(
             f"--extend={extend!r}, and output={str(path)!r}, where there is none. Start it with as "
             "many epochs as it is to have, or pass its folder with --output."
         )
+    if resume and not goes_on and tell is not None:
+        tell(f"{path} has no run yet: starting anew.")
     with open_scope(config) as scope:
         training = Training(config, folder, scope, started, tell)
         if extend is not None:

@@ -12,7 +12,7 @@ import pytest
 from nadam_suite import Nadam
 from nadam_suite.config import TrainConfig, load_config
 from nadam_suite.errors import ArgumentTypeError, ConfigError, RunFolderError
-from nadam_suite.experiment import Splits, Task, find_part, recipe_path, run_training
+from nadam_suite.experiment import Task, find_part, recipe_path, run_training
 from nadam_suite.experiment.plot import plot_curves
 from tests.cli.running import SMALL
 
@@ -188,16 +188,6 @@ def test_function_that_raises_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"parts_of_a_user:broken.*KeyError: 'gone'"):
         run_training(config, output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    "split",
-    [None, (np.zeros(3),), (np.zeros(3), np.zeros(4)), (np.zeros(0), np.zeros(0)), (1.0, 2.0)],
-)
-def test_splits_that_do_not_fit_are_refused(split):
-    """Inputs and targets are pairs of equal, positive length."""
-    with pytest.raises(ArgumentTypeError, match=r"`train` must be a pair.*Received"):
-        Splits(train=split)
 
 
 def test_model_without_shape_is_refused():
