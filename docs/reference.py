@@ -9,14 +9,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
 import re
 import shutil
 import sys
 import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
-AREAS = ("averaging", "callbacks", "config", "precision", "schedules", "tuner")
+AREAS = ("averaging", "callbacks", "config", "experiment", "precision", "schedules", "tuner")
 MODULES = ("nadam_suite", *(f"nadam_suite.{area}" for area in AREAS))
 # Modules of their own, and bases whose methods the documented classes inherit.
 SINGLE = (
@@ -65,14 +69,32 @@ def write_guide(folder: Path) -> None:
         (guide / f"{name}.py").write_text(module, encoding="utf-8")
 
 
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Hold back what frameworks write to stderr when they are loaded."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def write(folder: Path) -> None:
     """Write the whole reference into a folder."""
     import jinja2
     import pdoc
     import pdoc.render
 
-    for name in (*MODULES, *SINGLE):  # before pdoc keeps what it imports from starting programs
-        importlib.import_module(name)
+    with muted():  # before pdoc keeps what it imports from starting programs
+        for name in (*MODULES, *SINGLE):
+            importlib.import_module(name)
+    # In a checkout there is a folder of that name as well, which is what is installed or a copy.
+    warnings.filterwarnings("ignore", ".* may refer to either the installed", RuntimeWarning)
     pdoc.render.configure(
         docformat="google", show_source=False, template_directory=HERE / "templates"
     )

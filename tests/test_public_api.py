@@ -14,7 +14,15 @@ from tests.processes import BACKENDS, installed, run_python
 pytestmark = pytest.mark.once
 AREAS = [
     name
-    for name in ("averaging", "callbacks", "config", "precision", "schedules", "tuner")
+    for name in (
+        "averaging",
+        "callbacks",
+        "config",
+        "experiment",
+        "precision",
+        "schedules",
+        "tuner",
+    )
     if importlib.util.find_spec(f"nadam_suite.{name}") is not None
 ]
 HEAVY = ("keras_tuner", "matplotlib", "sklearn", "tensorboard", "typer", "rich", "pandas")

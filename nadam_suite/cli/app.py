@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from nadam_suite import __version__
 from nadam_suite.cli import ahead_command, completion, configs_command, status
 from nadam_suite.cli.average_command import EPILOG as AVERAGE_EPILOG
 from nadam_suite.cli.average_command import average
 from nadam_suite.cli.group import Commands
 from nadam_suite.cli.guard import guarded
+from nadam_suite.cli.interrupt import ends_process
 from nadam_suite.cli.launch_command import EPILOG as LAUNCH_EPILOG
 from nadam_suite.cli.launch_command import launch
 from nadam_suite.cli.options import AsJson, Backend, Debug
@@ -37,6 +39,24 @@ app = typer.Typer(
 )
 
 app.command(epilog=TRAIN_EPILOG)(train)
+
+
+def _version(wanted: bool) -> None:
+    """Print the version, and end."""
+    if wanted:
+        typer.echo(f"nadam-suite {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def before(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_version, help="Print the version."),
+    ] = False,
+) -> None:
+    """Read what stands before the command's name."""
+    del version
 
 
 @app.command(
@@ -91,5 +111,6 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv: Arguments; those of the process by default.
     """
-    with json_errors(asks_for_json(sys.argv[1:] if argv is None else argv)):
+    given = sys.argv[1:] if argv is None else argv
+    with json_errors(asks_for_json(given)), ends_process(argv is None):
         app(args=argv, prog_name="nadam-suite")

@@ -22,6 +22,7 @@ __all__ = [
     "backends",
     "checkpoints",
     "configs",
+    "is_key",
     "launched",
     "modes",
     "overrides",
@@ -71,6 +72,18 @@ def overrides(ctx: typer.Context, incomplete: str) -> Words:
     if equals:
         return [(f"{key}={word}", text) for word, text in _values(root, key, value)]
     return extra + _keys(root, key)
+
+
+def is_key(text: str) -> bool:
+    """Return whether a config of a training, or of an optimizer, has this dotted key.
+
+    Example:
+    >>> from nadam_suite.cli.completion import is_key
+    >>> is_key("optimizer.learning_rate"), is_key("colour")
+    (True, False)
+    """
+    *parents, name = text.split(".")
+    return any(name in _entries(root, parents) for root in ("train", "optimizer"))
 
 
 def backends(incomplete: str) -> list[str]:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from nadam_suite.cli.backend import find_modules
 from nadam_suite.cli.printing import print_json
 from nadam_suite.cli.sources import config_of, is_override, is_recipe
 from nadam_suite.cli.status import REFUSED
@@ -92,7 +93,8 @@ def copy(source: str, destination: Path, overrides: Sequence[str] = ()) -> None:
 def validate(sources: Sequence[str], *, as_json: bool = False) -> None:
     """Check configs, all of them, before complaining about any.
 
-    Functions of your own ("module:function") are not imported: checking a file runs nothing.
+    Modules of your own ("module:function") are imported, also from the current folder, and their
+    functions are looked at; nothing is called.
 
     Args:
         sources: Files or names; changes among them, such as "epochs=3", are made to each.
@@ -111,6 +113,7 @@ def validate(sources: Sequence[str], *, as_json: bool = False) -> None:
             f"{', '.join(map(repr, sources))}, which are changes alone. Write for instance: "
             f"nadam-suite validate my.toml {shlex.join(overrides)}"
         )
+    find_modules()
     checked = [_checked(file, overrides) for file in files]
     if as_json:
         print_json({"files": checked})
@@ -120,7 +123,7 @@ def validate(sources: Sequence[str], *, as_json: bool = False) -> None:
     console = Console(highlight=False, markup=False)
     for row in checked:
         if row["ok"]:
-            console.print(f"{row['file']}: ok ({row['kind']})", soft_wrap=True)
+            console.print(f"{row['file']}: ok", soft_wrap=True)
     if faults := [fault for row in checked for fault in row["faults"]]:
         raise ConfigError(faults)
 
@@ -141,14 +144,12 @@ def _checked(file: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _check_parts(config: TrainConfig, file: str) -> None:
-    """Check names and options of built-in parts, and all faults of both at once."""
+    """Check that model and data are there and take their options, and tell the faults of both."""
     faults: list[str] = []
     for key in ("model", "data"):
-        reference = getattr(config, key)
-        if ":" not in reference:
-            try:
-                find_part(key, reference, getattr(config, f"{key}_options"))
-            except ConfigError as error:
-                faults += error.faults
+        try:
+            find_part(key, getattr(config, key), getattr(config, f"{key}_options"))
+        except ConfigError as error:
+            faults += error.faults
     if faults:
         raise ConfigError(faults, file)

@@ -14,15 +14,21 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from nadam_suite.cli.interrupt import Interrupt
+from nadam_suite.cli.interrupt import Interrupt, ignore_others
 from nadam_suite.cli.printing import print_error
 from nadam_suite.cli.status import FAILED, INTERRUPTED, REFUSED, of_error
 from nadam_suite.errors import MissingExtraError, NadamSuiteError
 
 __all__ = ["advice", "guarded", "missing", "say"]
 
+_BEGIN = "No epoch had begun. Give the command again."
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-_EXTRAS = {"jax": "nadam_suite[jax]", "torch": "nadam_suite[torch]", "tensorflow": "tensorflow"}
+_HERE = "In the folder of nadam_suite's README run"
+_INSTALLS = {
+    "jax": f"{_HERE}: pip install '.[jax]'",
+    "torch": f"{_HERE}: pip install '.[torch]'",
+    "tensorflow": "Run: pip install tensorflow",
+}
 
 
 @contextlib.contextmanager
@@ -45,9 +51,11 @@ def guarded(*, debug: bool = False, resumable: bool = False) -> Iterator[Interru
             with interrupt.watched():
                 yield interrupt
         except KeyboardInterrupt:
+            ignore_others()
             if debug:
                 raise
-            raise _ended("Interrupted", advice() if resumable else "", INTERRUPTED) from None
+            how = "" if not resumable else advice() if interrupt.has_begun() else _BEGIN
+            raise _ended("Interrupted", how, INTERRUPTED) from None
         except typer.Exit:
             raise
         except Exception as error:
@@ -64,7 +72,7 @@ def _told(error: Exception, resumable: bool) -> tuple[str | None, int]:
         return str(error), of_error(error)
     if isinstance(error, ModuleNotFoundError):
         name = (error.name or "").partition(".")[0]
-        return (str(missing(name)), REFUSED) if name in _EXTRAS else (None, FAILED)
+        return (str(missing(name)), REFUSED) if name in _INSTALLS else (None, FAILED)
     if isinstance(error, OSError) and error.errno in _FULL:
         return _unwritten(error, resumable), FAILED
     return None, FAILED
@@ -91,7 +99,7 @@ def missing(backend: str) -> MissingExtraError:
     """Return the error about a framework that is not installed."""
     return MissingExtraError(
         f"Backend {backend!r} must be installed. Received: backend={backend!r}, which Python does "
-        f"not find. Run: pip install '{_EXTRAS[backend]}'"
+        f"not find. {_INSTALLS[backend]}"
     )
 
 

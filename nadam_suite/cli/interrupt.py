@@ -10,21 +10,48 @@ as pydantic where it calls back; that is an interruption too.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nadam_suite.errors import NadamSuiteError
 
-__all__ = ["Interrupt"]
+__all__ = ["Interrupt", "ends_process", "ignore_others"]
+
+_ends = contextvars.ContextVar("ends", default=False)
+
+
+@contextlib.contextmanager
+def ends_process(wanted: bool) -> Iterator[None]:
+    """Say that the process ends with the command that runs inside, or that it does not."""
+    token = _ends.set(wanted)
+    try:
+        yield
+    finally:
+        _ends.reset(token)
+
+
+def ignore_others() -> None:
+    """Ignore Ctrl-C from now on, if the process ends anyway.
+
+    A second one, while Python ends, would give the process another exit status.
+    """
+    if _ends.get():
+        with contextlib.suppress(ValueError):  # only the main thread may do this
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Interrupt:
-    """Whether the user has asked to stop."""
+    """Whether the user has asked to stop.
+
+    `has_begun` says whether there is anything to go on with; a command that knows sets another.
+    """
 
     def __init__(self) -> None:
         self._asked = False
+        self.has_begun: Callable[[], bool] = lambda: True
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:

@@ -47,14 +47,18 @@ def train(
         as_json: Print the result as JSON, and the progress to stderr.
         backend: Framework, or None for the one that Keras is set to.
     """
+    interrupt.has_begun = lambda: resume  # then there may be epochs of another process
     _check(source, extend, cooldown_from)
     load_backend(backend, trains=True)
     find_modules()
 
     from nadam_suite.backends import get_backend
     from nadam_suite.cli.progress import Progress
+    from nadam_suite.experiment.place import run_path
 
     config, start = _prepared(source, overrides, output, extend, cooldown_from)
+    if cooldown_from is None and not resume:
+        interrupt.has_begun = run_path(config, output).exists
     open_devices_of(config)
     # Of several workers the chief speaks for all.
     is_chief = get_backend().process()[0] == 0
@@ -134,7 +138,7 @@ def _prepared(
 
 def _show(console: Console, result: RunResult) -> None:
     if result.already_finished:
-        console.print(f"This run is finished: {result.epochs} epochs. Nothing was trained.")
+        console.print(f"This run is finished: {_counted(result.epochs)}. Nothing was trained.")
     names = list(dict.fromkeys(name for values in result.metrics.values() for name in values))
     whose = "" if result.average is None else f": average {result.average}"
     table = Table(title=f"Final model{whose}")
@@ -148,5 +152,15 @@ def _show(console: Console, result: RunResult) -> None:
     if "test" in result.metrics and "accuracy" in result.metrics["test"]:
         console.print(f"Test accuracy: {result.metrics['test']['accuracy']:.4f}")
     if not result.already_finished:
-        console.print(f"{result.epochs} epochs, {result.seconds:.1f} s in this process.")
+        console.print(f"{_counted(result.epochs)}, {result.seconds:.1f} s in this process.")
     console.print(f"Results: {result.folder}", soft_wrap=True)
+    console.print(
+        "In Python: import keras, nadam_suite; "
+        f"model = keras.models.load_model({str(result.folder / 'model.keras')!r})",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _counted(epochs: int) -> str:
+    return "1 epoch" if epochs == 1 else f"{epochs} epochs"

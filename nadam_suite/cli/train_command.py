@@ -36,8 +36,10 @@ EPILOG = """Examples:
 
   nadam-suite train my.toml '~optimizer.weight_decay' --json
 
-A config may name functions of your own as "module:function"; training imports them, also from the
-current folder. With --json the result comes as JSON, and the progress goes to standard error."""
+A config may name functions of your own as "module:function", which return a Task and Splits of
+nadam_suite.experiment; training imports them, also from the current folder. The README has an
+example under "Your own model and data", and recipes/bring_your_own.py another. With --json the
+result comes as JSON, and the progress goes to standard error."""
 
 
 def train(

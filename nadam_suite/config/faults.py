@@ -52,12 +52,13 @@ _SYNONYMS = {
 }
 
 # What pydantic calls an error, and what the value must be; `{...}` are the error's own numbers.
+# How a value of another type is to be written depends on that value: `_written`.
 _REQUIREMENTS = {
-    "float_type": ("a number", "Write it without quotes."),
+    "float_type": ("a number", ""),
     "finite_number": ("a finite number", "Infinity and NaN mean nothing here."),
-    "int_type": ("an integer", "Write it without quotes and without a decimal point."),
-    "bool_type": ("true or false", "Write it without quotes."),
-    "string_type": ("a string", "Put it into quotes."),
+    "int_type": ("an integer", ""),
+    "bool_type": ("true or false", ""),
+    "string_type": ("a string", ""),
     "string_too_short": ("a string that is not empty", "Leave the key out for its default."),
     "greater_than": ("a number > {gt:g}", "Raise it."),
     "greater_than_equal": ("a number >= {ge:g}", "Raise it."),
@@ -143,7 +144,36 @@ def describe(
             if item["input"] != item["input"]:  # NaN, which fails every comparison first
                 kind = "finite_number"
             requirement, remedy = _REQUIREMENTS[kind]
+            remedy = remedy or _written(kind, item["input"])
             sentences.append(fault(path, requirement.format(**context), item["input"], remedy))
         else:
             sentences.append(fault(path, f"valid ({item['msg']})", item["input"], "Correct it."))
     return sentences
+
+
+def _written(kind: str, value: Any) -> str:
+    """Return how to write a value whose type is wrong."""
+    if kind == "string_type":
+        return (
+            "Write one string." if isinstance(value, (list, tuple, dict)) else "Put it into quotes."
+        )
+    if kind == "bool_type":
+        quoted = isinstance(value, str) and value.strip().lower() in ("true", "false")
+        return "Write it without quotes." if quoted else "Write true or false."
+    if isinstance(value, bool):
+        return f"Write a number, not {str(value).lower()}."
+    if isinstance(value, (list, tuple)):
+        return "Write one number, without brackets."
+    if isinstance(value, float):  # where an integer is wanted
+        return "Write a whole number, without a decimal point."
+    if isinstance(value, str) and _is_number(value):
+        return "Write it without quotes."
+    return "Write a number."
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import shlex
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nadam_suite.config import faults
@@ -37,11 +38,16 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
     """
     result = merged({}, values)
     found: list[str] = []
-    for override in [overrides] if isinstance(overrides, str) else overrides:
+    words = [overrides] if isinstance(overrides, str) else list(overrides)
+    while words:
+        meant, count = _scattered(words)
         try:
-            _apply(result, override)
+            if meant:
+                raise ConfigError(_not_one_word(words[:count], meant))
+            _apply(result, words[0])
         except ConfigError as error:
             found += error.faults
+        del words[:count]
     if found:
         raise ConfigError(found, "overrides" if len(found) > 1 else None)
     return result
@@ -88,11 +94,18 @@ def _apply(table: dict[str, Any], override: Any) -> None:
     text = override.strip()
     removes = text.startswith("~")
     key, equals, value = (text[1:], "", "") if removes else text.partition("=")
-    key = key.strip()
+    key, value = key.strip(), value.strip()
     if not removes and not equals:
+        name = key.rstrip(":")
+        name = name if re.fullmatch(rf"(?!\d){_KEY.pattern}", name) else "key"
         raise ConfigError(
             f"An override must be written key=value or ~key. Received: {override!r}. "
-            f"Write {key or 'key'}=VALUE to set it, or ~{key or 'key'} to remove it."
+            f"Write {name}=VALUE to set it, or ~{name} to remove it."
+        )
+    if not removes and value.startswith("=") and _KEY.fullmatch(key):
+        raise ConfigError(
+            f"An override must have one equals sign. Received: {override!r}. "
+            f"Write {key}={value.lstrip('= ') or 'VALUE'}."
         )
     if "=" in key or not _KEY.fullmatch(key):
         form = "~key, without a value" if removes else "key=value"
@@ -101,12 +114,41 @@ def _apply(table: dict[str, Any], override: Any) -> None:
             f"Received: {override!r}. Write for instance "
             f"{'~weight_decay' if removes else 'optimizer.learning_rate=3e-4'}."
         )
-    if not removes and not value.strip():
+    if not removes and not value:
         raise ConfigError(
             f"`{key}` has no value. Received: {override!r}. "
             f'Write {key}="" for an empty string, or ~{key} to remove it.'
         )
     _change(table, key, removes, None if removes else parse_value(value))
+
+
+def _scattered(words: Sequence[Any]) -> tuple[str, int]:
+    """Return the override that the first words mean, and their number, if it takes several.
+
+    As in "epochs: 3", "epochs 3" and "epochs = 3", or in the one word "epochs:3".
+    """
+    texts = [word.strip() if isinstance(word, str) else "~" for word in words[:3]]
+    first = re.fullmatch(rf"(?!\d)({_KEY.pattern})\s*([:=]?)\s*(.*)", texts[0])
+    if first is None or (first[4] and first[3] != ":"):
+        return "", 1
+    key, sign, value, count = first[1], first[3], first[4], 1
+    if not sign and texts[1:2] in (["="], [":"]):
+        sign, count = texts[1], 2
+    if not value and count < len(texts):
+        value, count = texts[count], count + 1
+        if not sign and value.startswith("="):
+            sign, value = "=", value.lstrip("= ")
+    other = value.startswith("~") or re.match(rf"{_KEY.pattern}\s*=", value)
+    bare = not sign and re.fullmatch(r"(?!\d)[\w.-]*", value)
+    return ("", 1) if not value or other or bare else (f"{key}={value}", count)
+
+
+def _not_one_word(words: Sequence[str], meant: str) -> str:
+    """Return the sentence about an override that is written as several words, or with a colon."""
+    return (
+        f"An override must be one word, written key=value. Received: "
+        f"{' '.join(map(repr, words))}. Write {shlex.quote(meant)}."
+    )
 
 
 def _change(table: dict[str, Any], key: str, removes: bool, value: Any) -> None:

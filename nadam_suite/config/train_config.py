@@ -36,6 +36,7 @@ __all__ = ["TrainConfig"]
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _PART = rf"({_NAME}|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*)"
+_PATH = r"(?:\.[/\\])?([\w./\\]*?)(?:\.py)?:(\w+)"
 
 
 def _name(text: str) -> str:
@@ -46,10 +47,13 @@ def _name(text: str) -> str:
 
 
 def _part(text: str) -> str:
-    if not re.fullmatch(_PART, text):
-        requirement = 'the name of a built-in one, or "module:function"'
-        raise faults.refuse(requirement, 'Write for instance "digits".')
-    return text
+    if re.fullmatch(_PART, text) and ".py:" not in text:
+        return text
+    requirement = 'the name of a built-in one, or "module:function"'
+    if (path := re.fullmatch(_PATH, text)) is not None:  # of a file, in place of its module
+        module = re.sub(r"[/\\]+", ".", path[1]).strip(".")
+        raise faults.refuse(requirement, f"Did you mean {f'{module}:{path[2]}'!r}?")
+    raise faults.refuse(requirement, 'Write for instance "digits", or "mymodel:function".')
 
 
 def _options(value: Any) -> Any:

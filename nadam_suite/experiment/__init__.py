@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from nadam_suite.experiment.branch import branch_cooldown
-from nadam_suite.experiment.parts import Part, Splits, Task, find_part
+from nadam_suite.experiment.parts import Part, Task, find_part
 from nadam_suite.experiment.recipes import Recipe, list_recipes, recipe_path
 from nadam_suite.experiment.run import RunResult, run_training
+from nadam_suite.experiment.splits import Splits
 from nadam_suite.experiment.stream import batches
 
 __all__ = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,9 @@ import keras
 from nadam_suite.config import TrainConfig
 from nadam_suite.distribution import TrainingScope, training_scope
 from nadam_suite.errors import ConfigError
-from nadam_suite.experiment.parts import Part, Splits, Task, find_part
+from nadam_suite.experiment.own_code import told
+from nadam_suite.experiment.parts import Part, Task, find_part
+from nadam_suite.experiment.splits import Splits, shape_text, taken
 from nadam_suite.experiment.stream import Epoch, Evaluation, SharedBatches, batches
 from nadam_suite.precision import wrap_for_policy
 from nadam_suite.schedules import TrainingPlan
@@ -22,13 +23,13 @@ __all__ = [
     "Feed",
     "build_ahead",
     "built_task",
+    "check_inputs",
     "compiled",
     "open_scope",
     "seeded",
 ]
 
 EVALUATION_BATCH = 256
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def build_ahead(model: keras.Model, x: Any, y: Any) -> None:
@@ -45,6 +46,59 @@ def build_ahead(model: keras.Model, x: Any, y: Any) -> None:
         model.optimizer.build(model.trainable_variables)
         model.compute_metrics(x, y, model(x))
         model.reset_metrics()
+
+
+def check_inputs(model: keras.Model, splits: Splits) -> None:
+    """Refuse examples that a model with one input cannot take.
+
+    Args:
+        model: The model.
+        splits: The data. Augmentation may change the shape of what is trained on.
+
+    Raises:
+        ConfigError: The shapes differ.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from nadam_suite.experiment import Splits
+    >>> from nadam_suite.experiment.assemble import check_inputs
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> check_inputs(model, Splits(train=(np.zeros((8, 2)), np.zeros(8))))
+    """
+    inputs: Any = getattr(model, "inputs", None) or ()  # a subclassed model does not say
+    if len(inputs) != 1:
+        return
+    wanted = tuple(inputs[0].shape[1:])
+    for name in ("train", "validation", "test"):
+        split = getattr(splits, name)
+        if split is None or (name == "train" and splits.augment is not None):
+            continue
+        shape = getattr(split[0], "shape", (0, *wanted))[1:]
+        if _takes(wanted, shape):
+            continue
+        refusal = ConfigError(
+            f"`model` must take the examples of `data`. Received: a model whose input has the "
+            f"shape {wanted}, and examples of the shape {shape} in `{name}`, without the axis of "
+            f"the batch. Begin the model with keras.Input({shape}), or change the data."
+        )
+        if not isinstance(model, keras.Sequential):
+            raise refusal
+        try:  # it takes what its layers take, such as larger images
+            model(taken(split[0], slice(1)), training=False)
+        except Exception as error:  # layers of the user's own may raise anything
+            raise refusal from error
+
+
+def _takes(wanted: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    """Return whether a functional model takes examples of a shape; it may add or drop a last 1."""
+    if len(shape) == len(wanted) + 1 and shape[-1] == 1:
+        shape = shape[:-1]
+    elif len(shape) == len(wanted) - 1 and wanted[-1] == 1:
+        shape = (*shape, 1)
+    if len(shape) != len(wanted):
+        return False
+    return all(one in (None, other) for one, other in zip(wanted, shape, strict=True))
 
 
 def open_scope(config: TrainConfig) -> TrainingScope:
@@ -94,22 +148,17 @@ def built_task(make_model: Part, config: TrainConfig, x: Any = None) -> Task:
         return task
     if x is None:
         splits: Splits = find_part("data", config.data, config.data_options)()
-        x = splits.train[0][:1]
+        x = taken(splits.train[0], slice(1))
     try:
-        model(keras.ops.convert_to_tensor(x), training=False)
+        model(keras.tree.map_structure(keras.ops.convert_to_tensor, x), training=False)
     except Exception as error:  # the user's own code may raise anything
         raise ConfigError(
             "`model` must name a model that can be called on the inputs of its data. Received: "
-            f"model={make_model.reference!r}, which raised {type(error).__name__} on inputs of "
-            f"shape {tuple(x.shape)}: {_in_a_line(error)}. Correct the model, or the shapes of the "
-            "data."
+            f"model={make_model.reference!r}, which raised {told(error)} on "
+            f"{shape_text(x)}. Correct the model, or the shapes of the data; `--debug` shows the "
+            "whole traceback."
         ) from error
     return task
-
-
-def _in_a_line(error: Exception) -> str:
-    """Return the text of an error of Keras without its colours and line breaks."""
-    return " ".join(_COLOURS.sub("", str(error)).split()).removesuffix(".")
 
 
 def compiled(
@@ -199,9 +248,14 @@ class Feed:
         return Evaluation(split, EVALUATION_BATCH, devices=scope.replicas // scope.workers)
 
     def build_ahead(self, model: keras.Model) -> None:
-        """Do what `build_ahead` does; replicas make their variables within their scope."""
+        """Do what `build_ahead` does; replicas make their variables within their scope.
+
+        Raises:
+            ConfigError: The model does not take the examples.
+        """
+        check_inputs(model, self.splits)
         if self._scope.replicas == 1:
-            build_ahead(model, *(array[:1] for array in self.splits.train))
+            build_ahead(model, *taken(self.splits.train, slice(1)))
 
     def evaluate(self, model: keras.Model) -> dict[str, dict[str, float]]:
         """Return the metrics of a model by split, of those that there are."""

@@ -23,7 +23,8 @@ from nadam_suite.errors import ArgumentError, ConfigError, NadamSuiteWarning, Ru
 from nadam_suite.experiment.assemble import EVALUATION_BATCH, built_task, seeded
 from nadam_suite.experiment.folder import CONFIG, RunFolder
 from nadam_suite.experiment.own_callbacks import snapshot_folder
-from nadam_suite.experiment.parts import Splits, find_part
+from nadam_suite.experiment.parts import find_part
+from nadam_suite.experiment.splits import Splits
 from nadam_suite.experiment.stream import Epoch
 
 __all__ = ["TOLERATED", "Sweep", "SweepRow", "check_run", "sweep_averages"]

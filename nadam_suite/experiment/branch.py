@@ -97,6 +97,8 @@ def branch_cooldown(
     goes_on = folder.check(resume=resume)
     if goes_on:
         epoch = _epoch_of_branch(folder)
+    elif resume and tell is not None:
+        tell(f"{path} has no run yet: starting anew.")
     given = own if config is None else _with_cooldown_of(own, config)
     with open_scope(given) as scope:
         training = Training(given, folder, scope, started, tell)

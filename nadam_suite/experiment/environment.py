@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from nadam_suite.config import TrainConfig, fingerprint
-from nadam_suite.experiment.parts import Splits
+from nadam_suite.experiment.splits import Splits
 
 __all__ = ["describe"]
 
@@ -65,7 +65,8 @@ def _digest(splits: Splits) -> str:
     """Return a digest of all examples, their shapes and types."""
     digest = hashlib.sha256()
     for split in (splits.train, splits.validation, splits.test):
-        for array in split or ():
+        for path, array in keras.tree.flatten_with_path(split or ()):
+            digest.update("".join(f"{name!r}:" for name in path[1:]).encode())
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

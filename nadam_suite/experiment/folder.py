@@ -22,17 +22,9 @@ from nadam_suite.config import (
     save_config,
 )
 from nadam_suite.errors import NadamSuiteError, NadamSuiteWarning, RunFolderError
+from nadam_suite.experiment.place import unwritable
 
-__all__ = [
-    "CONFIG",
-    "ENVIRONMENT",
-    "FREE",
-    "HISTORY",
-    "ORIGIN",
-    "RESULT",
-    "RunFolder",
-    "unwritable",
-]
+__all__ = ["CONFIG", "ENVIRONMENT", "FREE", "HISTORY", "ORIGIN", "RESULT", "RunFolder"]
 
 CONFIG, ENVIRONMENT, HISTORY = "config.toml", "environment.json", "history.csv"
 ORIGIN, RESULT = "origin.json", "result.json"
@@ -201,8 +193,9 @@ class RunFolder:
             longer = any(change.key == "epochs" for change in changes)
             others = " make the run longer with --extend," if longer else ""
             remedy = remedy or f"Take them back,{others} or start a new run with --output."
+            number = "1 difference" if len(changes) == 1 else f"{len(changes)} differences"
             raise RunFolderError(
-                f"A run must go on with its own config. Received: {len(changes)} differences from "
+                f"A run must go on with its own config. Received: {number} from "
                 f"{str(self.path / CONFIG)!r}:{lines}\n{remedy}"
             )
         self._check_environment(environment)
@@ -302,26 +295,6 @@ class RunFolder:
                 f"The file {str(path)!r} must be the JSON that the run wrote. Received: {error}. "
                 "Delete the folder and start anew."
             ) from error
-
-
-def unwritable(path: Path) -> str | None:
-    """Return why a folder cannot be written to, or created, or None if it can.
-
-    Args:
-        path: The folder; the nearest one above it that exists is looked at.
-
-    Example:
-
-    >>> import pathlib, tempfile
-    >>> from nadam_suite.experiment.folder import unwritable
-    >>> unwritable(pathlib.Path(tempfile.mkdtemp(), "a", "b")) is None
-    True
-    """
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    if path.is_dir() and os.access(path, os.W_OK | os.X_OK):
-        return None
-    return f"{str(path)!r} {'may not be written to' if path.is_dir() else 'is no folder'}"
 
 
 def _changes(before: TrainConfig, after: TrainConfig) -> list[Change]:

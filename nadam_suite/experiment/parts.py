@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from nadam_suite.errors import ArgumentTypeError, ConfigError, NadamSuiteError
+from nadam_suite.experiment.own_code import imported, told
 from nadam_suite.experiment.recipes import BUILT_IN
+from nadam_suite.experiment.splits import Splits, shape_text
 
-__all__ = ["Part", "Splits", "Task", "find_part"]
-
-Pair = tuple[np.ndarray, np.ndarray]
+__all__ = ["Part", "Task", "find_part"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +26,10 @@ class Task:
         model: The model, not compiled. One that is not built yet, or whose layers are not, such as
             a subclass of `keras.Model`, is called on the first example of the data.
         loss: A Keras loss, or its name.
-        metrics: Keras metrics, or their names.
+        metrics: Keras metrics, or their names; one alone will do.
+
+    Raises:
+        ArgumentTypeError: The model is none.
 
     Example:
 
@@ -45,57 +46,14 @@ class Task:
     metrics: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what `fit()` would stumble over."""
+        """Refuse what `fit()` would stumble over, and make a tuple of one metric."""
         if not isinstance(self.model, keras.Model):
             raise ArgumentTypeError(
                 f"Argument `model` must be a keras.Model. Received: model={self.model!r}. Pass an "
                 "object of that class, not the class itself or a layer."
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Splits:
-    """The examples of a training, in splits; what a data function returns.
-
-    Args:
-        train: Inputs and targets, arrays of equal length.
-        validation: Likewise, seen after each epoch; or None.
-        test: Likewise, seen once, at the end; or None.
-        augment: Called with a batch's inputs and a NumPy generator that depends on seed and epoch
-            alone, returns the inputs to train on; or None.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from nadam_suite.experiment import Splits
-    >>> Splits(train=(np.zeros((8, 2)), np.zeros(8))).examples
-    8
-    """
-
-    train: Pair
-    validation: Pair | None = None
-    test: Pair | None = None
-    augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse splits that are empty or whose inputs and targets differ in number."""
-        for name in ("train", "validation", "test"):
-            split = getattr(self, name)
-            if split is None and name != "train":
-                continue
-            arrays = isinstance(split, tuple) and [np.ndim(array) > 0 for array in split]
-            lengths = [len(array) for array in split] if arrays and all(arrays) else []
-            if len(lengths) != 2 or lengths[0] != lengths[1] or lengths[0] == 0:
-                raise ArgumentTypeError(
-                    f"Argument `{name}` must be a pair (inputs, targets) of arrays with as many "
-                    f"examples, at least one. Received: {_shown(split)}. Give each example its "
-                    "target."
-                )
-
-    @property
-    def examples(self) -> int:
-        """Number of training examples."""
-        return len(self.train[0])
+        if isinstance(self.metrics, (str, keras.metrics.Metric)):
+            object.__setattr__(self, "metrics", (self.metrics,))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +66,8 @@ class Part:
         function: The function.
         options: Its keywords.
         kind: The type that it must return.
+
+    Example: see `find_part`.
     """
 
     key: str
@@ -129,14 +89,14 @@ class Part:
         except Exception as error:  # the user's own code may raise anything
             raise ConfigError(
                 f"`{self.key}` must name a function that works with its options. Received: "
-                f"{self.key}={self.reference!r}, which raised {type(error).__name__}: {error}. "
-                f"Correct it, or `{self.key}_options`."
+                f"{self.key}={self.reference!r}, which raised {told(error)}. Correct it, or "
+                f"`{self.key}_options`; `--debug` shows the whole traceback."
             ) from error
         if not isinstance(result, self.kind):
             raise ConfigError(
                 f"`{self.key}` must name a function that returns a "
                 f"nadam_suite.experiment.{self.kind.__name__}. Received: "
-                f"{self.key}={self.reference!r}, which returned {_shown(result)}. "
+                f"{self.key}={self.reference!r}, which returned {shape_text(result)}. "
                 f"Wrap its result in {self.kind.__name__}(...)."
             )
         return result
@@ -160,20 +120,12 @@ def find_part(key: str, reference: str, options: Mapping[str, Any]) -> Part:
     (None, 10)
     """
     path = reference if ":" in reference else _built_in(key, reference)
-    module_name, _, function_name = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # importing runs the user's code, which may raise anything
-        raise ConfigError(
-            f"`{key}` must name a module that can be imported. Received: {key}={reference!r}, "
-            f"which raised {type(error).__name__}: {error}. Start the command in the folder of "
-            "the module, or install it."
-        ) from error
+    module, function_name = imported(key, path)
     function = getattr(module, function_name, None)
     if not callable(function):
         near = _nearest(function_name, [n for n in vars(module) if callable(getattr(module, n))])
         raise ConfigError(
-            f"`{key}` must name a function of module {module_name!r}. Received: "
+            f"`{key}` must name a function of module {module.__name__!r}. Received: "
             f"{key}={reference!r}. {near or 'Define it there.'}"
         )
     _check_options(key, reference, function, options)
@@ -215,10 +167,3 @@ def _check_options(
 def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
     return f"Did you mean {near[0]!r}?" if near else ""
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "(" + ", ".join(_shown(item) for item in value) + ")"
-    shape = getattr(value, "shape", None)
-    return f"{type(value).__name__} of shape {tuple(shape)}" if shape is not None else repr(value)

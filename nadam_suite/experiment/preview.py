@@ -11,7 +11,8 @@ from nadam_suite.config.named_averages import averages_of
 from nadam_suite.config.schedule_kinds import DURATIONS
 from nadam_suite.errors import ArgumentError
 from nadam_suite.experiment.average_rows import average_rows
-from nadam_suite.experiment.parts import Splits, find_part
+from nadam_suite.experiment.parts import find_part
+from nadam_suite.experiment.splits import Splits
 from nadam_suite.experiment.stream import SharedBatches
 from nadam_suite.optimizers import Nadam
 from nadam_suite.schedules import TrainingPlan, scale_learning_rate

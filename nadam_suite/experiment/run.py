@@ -35,10 +35,12 @@ from nadam_suite.experiment.lengths import kept_after
 from nadam_suite.experiment.norm_record import NormRecord
 from nadam_suite.experiment.own_callbacks import own_callbacks
 from nadam_suite.experiment.parts import find_part
+from nadam_suite.experiment.place import run_path
 from nadam_suite.experiment.plot import plot_curves
 from nadam_suite.experiment.preview import Preview
 from nadam_suite.experiment.record import Recorder
 from nadam_suite.experiment.sessions import EpochTimes, Session
+from nadam_suite.experiment.splits import taken
 
 __all__ = ["RunResult", "Training", "run_training"]
 
@@ -59,6 +61,8 @@ class RunResult:
             ones. Its raw weights are beside, in the file too: `nadam_suite.averaging.show_raw`.
         already_finished: Whether there was nothing left to do.
         seconds: Time that this process took for data, training and evaluation.
+
+    Example: see `run_training`.
     """
 
     folder: Path
@@ -136,7 +140,7 @@ def run_training(
             "Argument `--extend` must come with --resume, because it goes on with a run. "
             f"Received: --extend={extend!r} alone. Add --resume."
         )
-    path = Path(output or config.output or Path("runs") / config.name)
+    path = run_path(config, output)
     folder = RunFolder(path, chief=get_backend().process()[0] == 0)
     goes_on = folder.check(resume=resume)
     if extend is not None and folder.chief and not goes_on:
@@ -145,6 +149,8 @@ def run_training(
             f"--extend={extend!r}, and output={str(path)!r}, where there is none. Start it with as "
             "many epochs as it is to have, or pass its folder with --output."
         )
+    if resume and not goes_on and tell is not None:
+        tell(f"{path} has no run yet: starting anew.")
     with open_scope(config) as scope:
         training = Training(config, folder, scope, started, tell)
         if extend is not None:
@@ -221,7 +227,7 @@ class Training:
             if (result := folder.result()) is not None:
                 return _finished(folder, result)
         with seeded(self.config):
-            first = self.feed.splits.train[0][:1]
+            first = taken(self.feed.splits.train[0], slice(1))
             model = compiled(self._make_model, self.config, self.plan, first)
             self.feed.build_ahead(model)
             if not goes_on:

@@ -8,16 +8,14 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from nadam_suite.experiment.parts import Splits
+from nadam_suite.experiment.splits import Pair, Splits, taken
 
 __all__ = ["Epoch", "Evaluation", "SharedBatches", "batches"]
-
-Batch = tuple[np.ndarray, np.ndarray]
 
 
 def batches(
     splits: Splits, batch_size: int, seed: int, *, epoch: int = 0, batch: int = 0
-) -> Iterator[Batch]:
+) -> Iterator[Pair]:
     """Yield batches for ever, epoch after epoch, each in an order of its own.
 
     A training that goes on at any batch sees what it would have seen without an interruption.
@@ -52,13 +50,11 @@ def _order(splits: Splits, seed: int, epoch: int) -> np.ndarray:
 
 def _batch(
     splits: Splits, batch_size: int, seed: int, epoch: int, number: int, order: np.ndarray
-) -> Batch:
-    inputs, targets = splits.train
-    chosen = order[number * batch_size : (number + 1) * batch_size]
-    x = inputs[chosen]
+) -> Pair:
+    x, y = taken(splits.train, order[number * batch_size : (number + 1) * batch_size])
     if splits.augment is not None:
         x = splits.augment(x, np.random.default_rng([seed, epoch, number]))
-    return x, targets[chosen]
+    return x, y
 
 
 class Epoch:
@@ -84,7 +80,7 @@ class Epoch:
         self._batch_size = batch_size
         self._seed = seed
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Pair]:
         """Yield the batches."""
         number = -(-self._splits.examples // self._batch_size)
         return itertools.islice(batches(self._splits, self._batch_size, self._seed), number)
@@ -142,7 +138,7 @@ class SharedBatches(keras.utils.PyDataset):
         """Return how many examples of an epoch are trained on."""
         return splits.examples - splits.examples % batch_size % replicas
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Pair:
         """Return this process' part of a batch, counted from the first epoch's first."""
         examples = self.examples(self._splits, self._batch_size, self._replicas)
         epochs, number = divmod(index, -(-examples // self._batch_size))
@@ -155,7 +151,7 @@ class SharedBatches(keras.utils.PyDataset):
         batch = _batch(self._splits, self._batch_size, self._seed, epoch, number, order)
         size = min(self._batch_size, examples - number * self._batch_size) // self._part[1]
         mine = slice(self._part[0] * size, (self._part[0] + 1) * size)
-        x, y = (array[mine] for array in batch)
+        x, y = taken(batch, mine)
         return x, y
 
 
@@ -180,20 +176,22 @@ class Evaluation(keras.utils.PyDataset):
     [8, 2]
     """
 
-    def __init__(self, split: Batch, batch_size: int, *, devices: int = 1) -> None:
+    def __init__(self, split: Pair, batch_size: int, *, devices: int = 1) -> None:
         super().__init__()
-        examples = len(split[0])
         self._split = split
-        self._repeats = 1 if examples % devices == 0 else devices
+        self._examples = len(keras.tree.flatten(split)[0])
+        self._repeats = 1 if self._examples % devices == 0 else devices
         self._size = max(devices, batch_size // devices * devices)
 
     @property
     def num_batches(self) -> int:
         """Number of batches."""
-        return -(-len(self._split[0]) // self._size)
+        return -(-self._examples // self._size)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Pair:
         """Return a batch."""
         chosen = slice(index * self._size, (index + 1) * self._size)
-        x, y = (np.repeat(array[chosen], self._repeats, axis=0) for array in self._split)
+        x, y = keras.tree.map_structure(
+            lambda array: np.repeat(array[chosen], self._repeats, axis=0), self._split
+        )
         return x, y

@@ -17,7 +17,8 @@ import keras_tuner
 from nadam_suite.callbacks.files import replace_text, sync_folder
 from nadam_suite.config import Change, TrainConfig, TunerConfig, diff, load_config, save_config
 from nadam_suite.errors import NadamSuiteError, SearchFolderError
-from nadam_suite.experiment.folder import FREE, unwritable
+from nadam_suite.experiment.folder import FREE
+from nadam_suite.experiment.place import unwritable
 from nadam_suite.tuner.check import check_objective
 from nadam_suite.tuner.runs import RunHyperModel
 from nadam_suite.tuner.tuners import (

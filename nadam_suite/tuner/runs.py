@@ -20,8 +20,9 @@ from nadam_suite.errors import NadamSuiteError, NonFiniteError
 from nadam_suite.experiment.assemble import compiled, seeded
 from nadam_suite.experiment.checkpoints import copy_files
 from nadam_suite.experiment.folder import CONFIG
-from nadam_suite.experiment.parts import Splits, find_part
+from nadam_suite.experiment.parts import find_part
 from nadam_suite.experiment.run import run_training
+from nadam_suite.experiment.splits import Pair, Splits, taken
 from nadam_suite.tuner.configured import configured_point
 from nadam_suite.tuner.hparams import hparams_session
 from nadam_suite.tuner.metric_names import logged
@@ -325,10 +326,9 @@ class _Watch(keras.callbacks.Callback):
             raise keras_tuner.errors.FailedTrialError(reason)
 
 
-def _first(splits: Splits) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first training example."""
-    x, y = splits.train
-    return np.array(x[:1]), np.array(y[:1])
+def _first(splits: Splits) -> Pair:
+    """Return the first training example, which does not hold all the others."""
+    return keras.tree.map_structure(np.copy, taken(splits.train, slice(1)))
 
 
 def _saved_history(folder: Path) -> list[dict[str, float]]:

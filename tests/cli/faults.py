@@ -117,6 +117,15 @@ def interrupted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(run.Training, "_fit", refuse)
 
 
+def interrupted_at_once(patch: pytest.MonkeyPatch) -> None:
+    from nadam_suite.experiment import run
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    patch.setattr(run, "find_part", refuse)
+
+
 def killed(patch: pytest.MonkeyPatch) -> None:
     from nadam_suite.cli import workers
 
@@ -190,6 +199,14 @@ def stuck(patch: pytest.MonkeyPatch) -> None:
     Path("stuck.toml").write_text(
         'name = "stuck"\nmodel = "digits"\ndata = "own_spoilt_data:data"\nskip_nonfinite = true\n'
         "batch_size = 4\n[model_options]\nwidth = 4\n[loss_scale]\nmax_consecutive_skips = 3\n"
+    )
+
+
+def own_modules(patch: pytest.MonkeyPatch) -> None:
+    """Have modules of the user's own: one that is no Python, one whose data cannot be read."""
+    Path("own_unfinished.py").write_text("def model(:\n")
+    Path("own_failing.py").write_text(
+        "def data():\n    raise ValueError('no such file: mine.npy')\ndef model():\n    return 1\n"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cli.faults import Fault, full, sealed, uninstalled, variable
+from tests.cli.faults import Fault, full, own_modules, sealed, uninstalled, variable
 
 FAULTS = {
     "recipe misspelt": Fault(["train", "digts"], ["NAME", "'digts'", "Did you mean 'digits'?"]),
@@ -26,12 +26,25 @@ FAULTS = {
     ),
     "model missing": Fault(["train", "optimizer.toml"], ["model", "data", "optimizer.toml"]),
     "override without a value": Fault(["train", "digits", "epochs"], ["'epochs'", "key=value"]),
+    "override in two words": Fault(
+        ["train", "digits", "epochs:", "3"], ["'epochs:' '3'", "one word", "Write epochs=3."]
+    ),
+    "override with two signs": Fault(["train", "digits", "epochs==3"], ["Write epochs=3."]),
+    "override as an option": Fault(
+        ["train", "digits", "--epochs", "3"], ["--epochs", "without dashes: epochs=3"]
+    ),
     "override of nothing": Fault(
         ["train", "digits", "~optimizer.betas"], ["optimizer.betas", "not set", "Keys there"]
     ),
     "override of a value": Fault(["train", "digits", "epochs.x=1"], ["epochs", "no table"]),
     "no epochs": Fault(["train", "digits", "epochs=0"], ["epochs", ">= 1", "epochs=0", "Raise it"]),
     "half an epoch": Fault(["train", "digits", "epochs=1.5"], ["epochs", "an integer", "1.5"]),
+    "batches in brackets": Fault(
+        ["train", "digits", "batch_size=[32]"], ["batch_size=[32]", "without brackets"]
+    ),
+    "decay as a switch": Fault(
+        ["train", "digits", "optimizer.weight_decay=true"], ["weight_decay=True", "not true"]
+    ),
     "no batch": Fault(["train", "digits", "batch_size=0"], ["batch_size", ">= 1", "batch_size=0"]),
     "rate negative": Fault(
         ["train", "digits", "optimizer.learning_rate=-1"], ["optimizer.learning_rate", ">= 0", "-1"]
@@ -62,6 +75,20 @@ FAULTS = {
     "module missing": Fault(
         ["train", "digits", "model=no_such_module:build"],
         ["`model`", "no_such_module:build", "Start the command in the folder"],
+    ),
+    "file in place of a module": Fault(
+        ["train", "digits", "model=mymodel.py:build"],
+        ["`model`", "'mymodel.py:build'", "Did you mean 'mymodel:build'?"],
+    ),
+    "module with a fault": Fault(
+        ["train", "digits", "model=own_unfinished:model"],
+        ["`model`", "SyntaxError", "(own_unfinished.py:1)", "Correct the module"],
+        own_modules,
+    ),
+    "function that raises": Fault(
+        ["train", "digits", "data=own_failing:data"],
+        ["`data`", "no such file", "(own_failing.py:2)", "--debug"],
+        own_modules,
     ),
     "function missing": Fault(
         ["train", "digits", "model=json:load_al"], ["`model`", "'json:load_al'", "Did you mean"]
@@ -102,6 +129,11 @@ FAULTS = {
         ["validate", "good.toml", "newer.toml", "misspelt.toml"],
         ["newer.toml", "schema_version", "misspelt.toml", "epochs"],
     ),
+    "validate functions of one's own": Fault(
+        ["validate", "good.toml", "model=own_failing:modl", "data_options.lines=3"],
+        ["good.toml", "2 faults", "Did you mean 'model'?", "data_options={'lines': 3}"],
+        own_modules,
+    ),
     "validate options": Fault(["validate", "options.toml"], ["options.toml", "widht", "'width'"]),
     "changes alone": Fault(["validate", "epochs=3"], ["`FILE`", "'epochs=3'", "validate my.toml"]),
     "a fault by a change": Fault(
@@ -125,7 +157,7 @@ FAULTS = {
     "option without a value": Fault(["plot", "digits", "--csv"], ["--csv", "argument"]),
     "backend not installed": Fault(
         ["train", "digits", "--backend", "jax"],
-        ["backend='jax'", "pip install 'nadam_suite[jax]'"],
+        ["backend='jax'", "folder of nadam_suite's README run: pip install '.[jax]'"],
         uninstalled,
     ),
     "backend of the environment misspelt": Fault(

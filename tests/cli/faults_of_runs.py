@@ -40,6 +40,13 @@ FAULTS = {
         faults.lost,
         status=1,
     ),
+    "Ctrl-C at the beginning": Fault(
+        [*TRAIN, "--output", "new"],
+        ["Interrupted", "No epoch had begun", "command again"],
+        faults.interrupted_at_once,
+        status=130,
+        shown="train digits --output new",
+    ),
     "loss never finite": Fault(
         ["train", "stuck.toml", "--output", "new"],
         ["steps in a row were skipped", "not finite"],
@@ -48,7 +55,7 @@ FAULTS = {
     ),
     "run resumed under another config": Fault(
         [*RESUME, "optimizer.beta_1=0.8"],
-        ["optimizer.beta_1: 0.9 -> 0.8", "Take them back"],
+        ["1 difference from", "optimizer.beta_1: 0.9 -> 0.8", "Take them back"],
         run=True,
         shown=f"{SHOWN} optimizer.beta_1=0.8",
     ),

@@ -63,7 +63,7 @@ def test_missing_extra(folder, capsys, monkeypatch, backend):
     outcome = run(capsys, "train", "digits", "--backend", backend)
     assert outcome.status == 2
     assert f"--backend {backend}" in outcome.errors or f"backend='{backend}'" in outcome.errors
-    assert f"pip install 'nadam_suite[{backend}]'" in outcome.errors
+    assert f"README run: pip install '.[{backend}]'" in outcome.errors
     assert _tree(folder) == before
 
 

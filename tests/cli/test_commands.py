@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nadam_suite.config import NadamConfig, TrainConfig, list_presets, load_config
+import nadam_suite
+from nadam_suite.config import NadamConfig, list_presets, load_config
 from nadam_suite.experiment import list_recipes, recipe_path
 from tests.cli.running import SMALL, run
 from tests.processes import COMMAND, environment, run_python
@@ -40,7 +41,7 @@ def test_train_leaves_a_folder(tmp_path, capsys, monkeypatch):
     assert again.status == 2
     finished = run(capsys, "train", "digits", *SMALL, "--resume")
     assert finished.status == 0
-    assert "This run is finished: 1 epochs. Nothing was trained." in finished.output
+    assert "This run is finished: 1 epoch. Nothing was trained." in finished.output
 
 
 @pytest.mark.slow
@@ -72,6 +73,19 @@ def test_train_with_functions_of_ones_own(tmp_path, capsys, monkeypatch):
     assert outcome.status == 0, outcome.errors
     assert (tmp_path / "runs" / "own" / "model.keras").is_file()
     assert "epoch 2/2" in outcome.output
+
+
+@pytest.mark.once
+def test_the_version(capsys):
+    """`--version` prints that of the package."""
+    assert run(capsys, "--version").output == f"nadam-suite {nadam_suite.__version__}\n"
+
+
+@pytest.mark.once
+def test_flags_are_shown_as_flags(capsys):
+    """The help shows no type for an option that takes no value."""
+    for command in ([], ["train"], ["launch"], ["doctor"]):
+        assert "bool" not in run(capsys, *command, "--help").output
 
 
 def test_ls_names_all(capsys):
@@ -143,26 +157,34 @@ def test_validate_applies_overrides_to_each(tmp_path, capsys):
     path = tmp_path / "good.toml"
     path.write_text(recipe_path("digits").read_text())
     outcome = run(capsys, "validate", "seed=4", path, "text_lm", "~epochs")
-    assert outcome.output.count(": ok (TrainConfig)") == 2
+    assert outcome.output.count(": ok\n") == 2
     outcome = run(capsys, "validate", path, "text_lm", "epochs=0", "keras")
     assert outcome.status == 2
     assert outcome.errors.count("epochs=0") == 3
 
 
 def test_validate_names_good_files(tmp_path, capsys):
-    """Files without faults are said to be fine, with their kind."""
+    """Files without faults are said to be fine."""
     path = tmp_path / "good.toml"
     path.write_text(recipe_path("digits").read_text())
     outcome = run(capsys, "validate", path)
     assert outcome.status == 0
-    assert f"{path}: ok ({TrainConfig.__name__})" in outcome.output
+    assert outcome.output == f"{path}: ok\n"
 
 
-def test_validate_runs_no_code(tmp_path, capsys):
-    """A file that names somebody's function is checked without importing it."""
-    path = tmp_path / "own.toml"
-    path.write_text('model = "no_such_module:f"\ndata = "digits"\n')
-    assert run(capsys, "validate", path).status == 0
+@pytest.mark.once
+def test_validate_looks_at_functions_of_ones_own(tmp_path, capsys, monkeypatch):
+    """They are found in the current folder and take their options; none of them is called."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("own_validated.py").write_text("def model(units=1):\n    1 / 0\ndata = model\n")
+    Path("own.toml").write_text('model = "own_validated:model"\ndata = "own_validated:data"\n')
+    assert run(capsys, "validate", "own.toml").output == "own.toml: ok\n"
+    changes = ("model=own_validated:modl", "data_options.unit=3")
+    outcome = run(capsys, "validate", "own.toml", *changes)
+    assert outcome.status == 2
+    for text in ("2 faults", "Did you mean 'model'?", "{'unit': 3}", "Did you mean 'units'?"):
+        assert text in outcome.errors
 
 
 def test_doctor_prints_a_cell(capsys):

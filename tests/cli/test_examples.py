@@ -17,6 +17,7 @@ from nadam_suite.cli import app, workers
 from nadam_suite.config import load_config
 from nadam_suite.experiment import recipe_path, run_training
 from tests.cli.running import SMALL, run
+from tests.docs.pages import page
 from tests.processes import ROOT
 
 pytestmark = pytest.mark.once
@@ -91,6 +92,8 @@ def folder(tmp_path, monkeypatch):
     Path("my.toml").write_text(recipe)
     Path("other.json").write_text('{"model": "digits", "data": "digits"}')
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    for name, text in page("README.md").files().items():
+        Path(name).write_text(text)
 
 
 def words_of(example: str) -> list[str]:
@@ -104,6 +107,8 @@ def small(words: list[str]) -> list[str]:
     """The changes that make a training short, for its recipe."""
     if "text_lm" in words:
         return list(TEXT)
+    if "mine.toml" in words:
+        return ["epochs=1"]
     goes_on = "--resume" in words or "--cooldown-from" in words
     return [*SMALL, *STABLE] if goes_on else list(SMALL)
 

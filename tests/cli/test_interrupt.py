@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 from nadam_suite.cli.interrupt import Interrupt
+from tests.processes import run_python
 
 pytestmark = pytest.mark.once
 
@@ -97,3 +98,23 @@ def test_handler_is_given_back():
     with Interrupt().watched():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
+
+
+LAST = """
+import atexit, os, signal
+from nadam_suite.cli import configs_command, main
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+configs_command.load_backend = interrupt
+atexit.register(interrupt)
+sys.argv = ["nadam-suite", "ls"]
+main()
+"""
+
+
+def test_further_interruptions_change_nothing():
+    """While Python ends another one neither changes the status nor shows a traceback."""
+    done = run_python(LAST, check=False)
+    assert (done.returncode, done.stderr.strip()) == (130, "Interrupted.")

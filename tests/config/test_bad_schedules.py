@@ -50,7 +50,7 @@ TABLES = [
     ({"kind": "exponential", "decay_rate": 1.5}, "decay_rate", "1.5", "Lower"),
     ({"kind": "exponential", "decay_every": 0}, "decay_every", "0", "Lengthen"),
     ({"kind": "exponential", "decay_every": 0.1}, "decay_every", "0.1", '"10%"'),
-    ({"kind": "exponential", "staircase": 1}, "staircase", "1", "quotes"),
+    ({"kind": "exponential", "staircase": 1}, "staircase", "1", "true or false"),
     ({"kind": "polynomial", "power": 0}, "power", "0", "Raise"),
     ({"total": 0}, "total", "0", "Lengthen"),
     ({"kind": "inverse_sqrt", "timescale": "0ep"}, "timescale", "'0ep'", "Lengthen"),

@@ -85,6 +85,46 @@ def test_all_faults_of_all_overrides_are_listed():
     assert len(caught.value.faults) == 3
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["epochs:", "3"], "epochs=3"),
+        (["epochs", "3"], "epochs=3"),
+        (["epochs", "=", "3"], "epochs=3"),
+        (["epochs", "=3"], "epochs=3"),
+        (["epochs=", "3"], "epochs=3"),
+        (["epochs:3"], "epochs=3"),
+        (["epochs: 3"], "epochs=3"),
+        (["epochs==3"], "epochs=3"),
+        (["name:", "a b"], "'name=a b'"),
+    ],
+)
+def test_what_was_meant_is_told(words, meant):
+    """Once, with what was received and the word to write; what stands behind is applied."""
+    with pytest.raises(ConfigError) as caught:
+        apply_overrides(TABLE, ["seed=1", *words, "seed=2", "~nothing"])
+    first, last = caught.value.faults
+    assert f"Received: {' '.join(map(repr, words))}. Write {meant}." in first
+    assert "~nothing" in last
+
+
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("epochs:", "Write epochs=VALUE to set it, or ~epochs"),
+        ("epochs", "Write epochs=VALUE to set it, or ~epochs"),
+        ("3", "Write key=VALUE to set it, or ~key"),
+        ("epochs==", "Write epochs=VALUE."),
+    ],
+)
+def test_a_word_without_a_value_is_told_alone(word, remedy):
+    """The words beside it are other changes."""
+    with pytest.raises(ConfigError) as caught:
+        apply_overrides(TABLE, [word, "epochs=3", word])
+    assert len(caught.value.faults) == 2
+    assert all(remedy in fault for fault in caught.value.faults)
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_any_float_survives_the_command_line(number):
     """The shortest repr of a float is read back bit for bit."""
@@ -111,7 +151,8 @@ def test_any_text_has_a_plain_value(text):
 def test_any_override_is_applied_or_refused(key, value):
     """A key of words with a value is set; anything else is a ConfigError and nothing else."""
     override = f"{key}={value}"
-    if re.fullmatch(r" *[ab\-_0]+(\.[ab\-_0]+)* *", key) and value.strip():
+    fits = value.strip() and not value.strip().startswith("=")
+    if re.fullmatch(r" *[ab\-_0]+(\.[ab\-_0]+)* *", key) and fits:
         found = apply_overrides({}, [override])
         for part in key.strip().split("."):
             found = found[part]

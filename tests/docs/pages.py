@@ -75,6 +75,11 @@ class Page:
         ]
         return [block for block in found if block.language == language]
 
+    def files(self) -> dict[str, str]:
+        """The files that the page has the reader write, with their text, by their names."""
+        found = re.findall(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", self.text, re.M | re.S)
+        return dict(found)
+
     def links(self) -> list[tuple[str, str | None]]:
         """File, "" for the page itself, and anchor of each link to something of the checkout."""
         return [(match["file"], match["anchor"]) for match in _LINK.finditer(self.prose)]

@@ -106,5 +106,32 @@ def points_with_test() -> Splits:
     return Splits(train=splits.train, validation=splits.validation, test=splits.validation)
 
 
+def two_inputs() -> Task:
+    """A model that calls its inputs by their names, with dropout as in `network`."""
+    inputs = {name: keras.Input((1,), name=name) for name in ("first", "second")}
+    hidden = keras.layers.Concatenate()([inputs["first"], inputs["second"]])
+    hidden = keras.layers.Dropout(0.5)(keras.layers.Dense(8, "relu")(hidden))
+    return Task(keras.Model(inputs, keras.layers.Dense(1)(hidden)), "mse", ("mae",))
+
+
+def two_by_position() -> Task:
+    """The same, for a tuple of inputs."""
+    inputs = [keras.Input((1,)), keras.Input((1,))]
+    hidden = keras.layers.Dropout(0.5)(keras.layers.Concatenate()(inputs))
+    return Task(keras.Model(inputs, keras.layers.Dense(1)(hidden)), "mse")
+
+
+def pairs_of_points(by_name: bool = True) -> Splits:
+    """Two inputs of one column each."""
+    x = np.linspace(0.0, 1.0, 32, dtype="float32")[:, None]
+    inputs = {"first": x, "second": 1.0 - x} if by_name else (x, 1.0 - x)
+    return Splits(train=(inputs, x**2), validation=(inputs, x**2), test=(inputs, x**2))
+
+
+def six_columns() -> Splits:
+    """Examples that none of the models here takes."""
+    return Splits(train=(np.zeros((8, 6)), np.zeros(8)))
+
+
 def broken() -> Splits:
     raise KeyError("gone")

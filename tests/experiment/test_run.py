@@ -12,7 +12,7 @@ import pytest
 from nadam_suite import Nadam
 from nadam_suite.config import TrainConfig, load_config
 from nadam_suite.errors import ArgumentTypeError, ConfigError, RunFolderError
-from nadam_suite.experiment import Splits, Task, find_part, recipe_path, run_training
+from nadam_suite.experiment import Task, find_part, recipe_path, run_training
 from nadam_suite.experiment.plot import plot_curves
 from tests.cli.running import SMALL
 
@@ -190,21 +190,18 @@ def test_function_that_raises_is_named(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    "split",
-    [None, (np.zeros(3),), (np.zeros(3), np.zeros(4)), (np.zeros(0), np.zeros(0)), (1.0, 2.0)],
-)
-def test_splits_that_do_not_fit_are_refused(split):
-    """Inputs and targets are pairs of equal, positive length."""
-    with pytest.raises(ArgumentTypeError, match=r"`train` must be a pair.*Received"):
-        Splits(train=split)
-
-
 @pytest.mark.parametrize("model", [keras.layers.Dense(1), keras.Sequential, None])
 def test_what_is_no_model_is_refused(model):
     """A layer, or the class itself, cannot be trained."""
     with pytest.raises(ArgumentTypeError, match=r"`model` must be a keras.Model\. Received"):
         Task(model, "mse")
+
+
+@pytest.mark.parametrize("metrics", ["mae", ("mae",), ["mae"]])
+def test_one_metric_may_stand_alone(metrics):
+    """A name is not taken for its letters."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    assert list(Task(model, "mse", metrics).metrics) == ["mae"]
 
 
 def test_plot_of_gaps(tmp_path):

@@ -57,8 +57,10 @@ def test_a_model_that_cannot_be_called_leaves_no_folder(tmp_path, monkeypatch, c
     save_config(config(2, name="own", model=f"{OWN}:broken_call"), "own.toml")
     found = run(capsys, "train", "own.toml")
     assert found.status == 2
-    assert "which raised RuntimeError on inputs of shape (1, 1): " in found.errors
-    assert "my own bug" in found.errors
+    assert "which raised RuntimeError: " in found.errors
+    assert "my own bug (" in found.errors
+    assert "parts_of_a_user.py:" in found.errors
+    assert ") on ndarray of shape (1, 1). Correct the model" in found.errors
     assert len(found.errors.strip().splitlines()) == 1
     assert "\x1b" not in found.errors
     assert not (tmp_path / "runs").exists()

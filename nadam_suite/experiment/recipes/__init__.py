@@ -21,6 +21,8 @@ class Recipe:
     Args:
         name: What `nadam-suite train` takes.
         description: What it trains.
+
+    Example: see `list_recipes`.
     """
 
     name: str
@@ -46,6 +48,12 @@ def recipe_path(name: str) -> Path:
     """Return the config file of a recipe.
 
     Args:
-        name: One of `BUILT_IN`.
+        name: One of those that `list_recipes` has.
+
+    Example:
+
+    >>> from nadam_suite.experiment import recipe_path
+    >>> recipe_path("digits").name
+    'digits.toml'
     """
     return Path(__file__).parent / f"{name}.toml"

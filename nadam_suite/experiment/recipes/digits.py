@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from nadam_suite.errors import ArgumentError
-from nadam_suite.experiment.parts import Splits, Task
+from nadam_suite.experiment.parts import Task
+from nadam_suite.experiment.splits import Splits
 
 __all__ = ["data", "model"]
 

@@ -16,7 +16,8 @@ import numpy as np
 from keras import ops
 
 from nadam_suite.errors import ArgumentError, DataFileError
-from nadam_suite.experiment.parts import Splits, Task
+from nadam_suite.experiment.parts import Task
+from nadam_suite.experiment.splits import Splits
 
 __all__ = ["bits_per_byte", "data", "model"]
 
