@@ -186,8 +186,8 @@ def test_half_precision_ends_where_float32_ends():
 
 @pytest.mark.once
 def test_a_search_gains_over_the_defaults(tmp_path):
-    """The recipe runs as it says, here with four trials; what was found repeats its trial."""
-    small = ["epochs=4", "model_options.width=8", "tuner.trials=4"]
+    """The recipe runs as it says, here with five trials; what was found repeats its trial."""
+    small = ["epochs=4", "model_options.width=8", "tuner.trials=5"]
     arguments = ["tune", "digits", *small, "--seeds", "1", "--output", str(tmp_path)]
     source = ROOT / "recipes" / "tune.py"
     code = (
@@ -202,5 +202,5 @@ def test_a_search_gains_over_the_defaults(tmp_path):
         json.loads(path.read_text("utf-8"))["score"]
         for path in tmp_path.glob("gain_digits/search/trial_*/trial.json")
     ]
-    assert len(scores) == 4
+    assert len(scores) == 5
     assert lines[-1].endswith(f"[{min(scores)!r}]")
