@@ -5,36 +5,15 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from nadam_suite.experiment.report import page, read_runs
+from tests.browser import NEEDS_BROWSER, browse
 from tests.experiment.fake_runs import make
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.once,
-    pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome is on the PATH"),
-]
-
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-logging=stderr",
-    "--virtual-time-budget=10000",
-)
+pytestmark = [pytest.mark.slow, pytest.mark.once, NEEDS_BROWSER]
 
 # Shows the page in a frame of some width, and asks it for what cannot be seen in its text.
 FRAME = """<!DOCTYPE html><meta charset="utf-8"><title>frame</title>
@@ -64,19 +43,6 @@ frame.onload = () => {
 </script>"""
 
 
-def open_page(path, folder, *options):
-    """Open a page; the document as the browser has it then, and what was in its console."""
-    done = subprocess.run(
-        [BROWSER, *FLAGS, f"--user-data-dir={folder}", *options, path.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return done.stdout, console
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """The page of two runs with all there is, in a file."""
@@ -95,7 +61,7 @@ def framed(written, width, folder, *options):
     )
     path = Path(folder, "frame.html")
     path.write_text(text, "utf-8")
-    document, console = open_page(path, Path(folder, "profile"), "--dump-dom", *options)
+    document, console = browse(path.as_uri(), Path(folder, "profile"), "--dump-dom", *options)
     found = re.search(r'<pre id="found">(.+?)</pre>', document, re.DOTALL)
     assert found, document[-2000:]
     assert console == []
@@ -104,14 +70,14 @@ def framed(written, width, folder, *options):
 
 def test_the_page_opens_without_a_complaint(written, tmp_path):
     """All sections are there and the console is empty, which is not for want of looking."""
-    document, console = open_page(written, tmp_path / "profile", "--dump-dom")
+    document, console = browse(written.as_uri(), tmp_path / "profile", "--dump-dom")
     assert console == []
     assert re.findall(r'<section id="([^"]+)"', document) == re.findall(
         r'<section id="([^"]+)"', written.read_text("utf-8")
     )
     bad = tmp_path / "bad.html"
     bad.write_text(written.read_text("utf-8") + "<script>missing()</script>", "utf-8")
-    _, console = open_page(bad, tmp_path / "profile", "--dump-dom")
+    _, console = browse(bad.as_uri(), tmp_path / "profile", "--dump-dom")
     assert "missing is not defined" in "".join(console)
 
 
@@ -140,7 +106,9 @@ def test_it_can_be_seen(written, tmp_path):
     from matplotlib.image import imread
 
     path = tmp_path / "shot.png"
-    open_page(written, tmp_path / "profile", f"--screenshot={path}", "--window-size=1000,3000")
+    browse(
+        written.as_uri(), tmp_path / "profile", f"--screenshot={path}", "--window-size=1000,3000"
+    )
     pixels = (imread(path)[..., :3] * 255).round().astype(int).reshape(-1, 3)
     for colour in ((0x1F, 0x6F, 0xB4), (0xC2, 0x55, 0x0A)):
         assert (pixels == colour).all(axis=1).sum() > 100

@@ -10,8 +10,10 @@ import sys
 import threading
 import urllib.parse
 
+import matplotlib.pyplot as plt
 import pytest
 
+from tests.browser import NEEDS_BROWSER, browse
 from tests.experiment.small_runs import no_pictures, train
 from tests.processes import environment
 
@@ -30,8 +32,8 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ask(run):
-    """A function that asks TensorBoard for JSON; it has chosen a free port itself."""
+def address(run):
+    """Host and port of a TensorBoard of the run; it has chosen a free port itself."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run.folder.parent)]
     options = ["--port", "0", "--load_fast", "false", "--reload_interval", "0"]
     process = subprocess.Popen(
@@ -53,26 +55,48 @@ def ask(run):
             pytest.fail("TensorBoard did not start:\n" + "".join(lines))
         drain = threading.Thread(target=process.stderr.read, daemon=True)
         drain.start()
-
-        def ask(path, data=None, **query):
-            connection = http.client.HTTPConnection(found.group(1), timeout=60)
-            address = f"/{path}?{urllib.parse.urlencode(query)}"
-            body = None if data is None else json.dumps(data)
-            headers = {"Content-Type": "application/json"}
-            try:
-                connection.request("GET" if body is None else "POST", address, body, headers)
-                answer = connection.getresponse()
-                assert answer.status == 200, address
-                return json.loads(answer.read())
-            finally:
-                connection.close()
-
-        yield ask
+        killer.cancel()
+        yield found.group(1)
     finally:
         killer.cancel()
         process.terminate()
         process.wait(60)
         process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def ask(address):
+    """A function that asks TensorBoard for JSON."""
+
+    def ask(path, data=None, **query):
+        connection = http.client.HTTPConnection(address, timeout=60)
+        target = f"/{path}?{urllib.parse.urlencode(query)}"
+        body = None if data is None else json.dumps(data)
+        headers = {"Content-Type": "application/json"}
+        try:
+            connection.request("GET" if body is None else "POST", target, body, headers)
+            answer = connection.getresponse()
+            assert answer.status == 200, target
+            return json.loads(answer.read())
+        finally:
+            connection.close()
+
+    return ask
+
+
+@NEEDS_BROWSER
+def test_it_shows_them_in_a_browser(address, tmp_path):
+    """A card for each curve, averages and raw weights as runs of their own, and lines drawn."""
+    page, size = f"http://{address}/#timeseries", "--window-size=1400,1000"
+    shown, _ = browse(page, tmp_path / "dom", size, "--dump-dom", milliseconds=20_000)
+    for text in ("epoch_loss", "epoch_learning_rate", "validation_raw", "validation"):
+        assert text in shown, text
+    picture = tmp_path / "page.png"
+    browse(page, tmp_path / "png", size, f"--screenshot={picture}", milliseconds=20_000)
+    pixels = plt.imread(picture)[..., :3]
+    assert pixels.shape == (1000, 1400, 3)
+    strong = pixels.max(axis=-1) - pixels.min(axis=-1) > 0.5
+    assert strong[200:].sum() > 500  # marks of the runs and their lines, below the orange bar
 
 
 def test_it_serves_the_scalars(run, ask):
