@@ -114,6 +114,13 @@ class TrainingState(keras.callbacks.Callback):
         """The file of the state."""
         return self.folder / _FILE
 
+    @property
+    def restored_callbacks(self) -> tuple[str, ...] | None:
+        """Classes of the callbacks that the restored state knows, or None before `restore`."""
+        if self._restored is None:
+            return None
+        return tuple(entry["kind"] for entry in self._restored.header["callbacks"])
+
     def exists(self) -> bool:
         """Whether there is a state to restore."""
         return self.path.is_file()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -45,6 +45,7 @@ def own_callbacks(
     data: Epoch,
     folder: Path,
     optimizer: keras.optimizers.Optimizer,
+    begun_with: Sequence[str] | None = None,
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks of a training in their order.
 
@@ -54,7 +55,11 @@ def own_callbacks(
         data: The training data, to recalibrate batch normalization with.
         folder: The run's folder, in which relative paths lie.
         optimizer: The model's optimizer; one with a loss scale is watched.
+        begun_with: Classes of the callbacks that the run's state knows, or None where there is no
+            state yet. One from before averages of `use_ema` were evaluated goes on as it began.
     """
+    if config.optimizer.use_ema and "EvaluateAverage" not in (begun_with or ["EvaluateAverage"]):
+        config = config.replace(use_averages=False)
     watching: list[keras.callbacks.Callback] = [HyperparameterLogger()]
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         watching.append(LossScaleMonitor())

@@ -259,7 +259,8 @@ class Training:
         """Train the epochs that are left."""
         config, steps = self.config, self.plan.steps_per_epoch
         path, data = self._folder.path, self.feed.epoch()
-        own = own_callbacks(config, self.plan, data, path, model.optimizer)
+        known = state.restored_callbacks
+        own = own_callbacks(config, self.plan, data, path, model.optimizer, known)
         recorder: list[keras.callbacks.Callback] = []
         norms = _norm_callbacks(config, self._folder, start)
         watch = [] if watches_loss(callbacks) else [FiniteLoss(path)]

@@ -279,3 +279,17 @@ def test_files_of_averages_are_found_by_their_names(tmp_path):
     optimizer = {"use_ema": False, "averaging": {"fast": "ema"}}
     own = config(1, None, optimizer, callbacks=tables)
     assert average_files(own, folder) == found
+
+
+def test_a_run_from_before_averages_of_use_ema_were_evaluated_goes_on(tmp_path, monkeypatch):
+    """As it began: its state knows no callbacks for them, and its end is that of `use_ema`."""
+    options = {"optimizer": {"use_ema": True}}
+    with monkeypatch.context() as patch:
+        patch.setattr("nadam_suite.config.train_config.averages_are_used", lambda values: False)
+        train(tmp_path / "whole", 3, **options)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "run", 3, stop=2, **options)
+    result = train(tmp_path / "run", 3, resume=True, **options)
+    assert result.resumed_from == 2
+    assert "val_raw_loss" not in result.history[-1]
+    assert_same(tmp_path / "run", tmp_path / "whole")
