@@ -137,8 +137,11 @@ def _prepared(
 
 
 def _show(console: Console, result: RunResult) -> None:
+    from nadam_suite.config.faults import counted
+
+    epochs = counted(result.epochs, "epoch")
     if result.already_finished:
-        console.print(f"This run is finished: {_counted(result.epochs)}. Nothing was trained.")
+        console.print(f"This run is finished: {epochs}. Nothing was trained.")
     names = list(dict.fromkeys(name for values in result.metrics.values() for name in values))
     whose = "" if result.average is None else f": average {result.average}"
     table = Table(title=f"Final model{whose}")
@@ -152,7 +155,7 @@ def _show(console: Console, result: RunResult) -> None:
     if "test" in result.metrics and "accuracy" in result.metrics["test"]:
         console.print(f"Test accuracy: {result.metrics['test']['accuracy']:.4f}")
     if not result.already_finished:
-        console.print(f"{_counted(result.epochs)}, {result.seconds:.1f} s in this process.")
+        console.print(f"{epochs}, {result.seconds:.1f} s in this process.")
     console.print(f"Results: {result.folder}", soft_wrap=True)
     console.print(
         "In Python: import keras, nadam_suite; "
@@ -160,7 +163,3 @@ def _show(console: Console, result: RunResult) -> None:
         soft_wrap=True,
         markup=False,
     )
-
-
-def _counted(epochs: int) -> str:
-    return "1 epoch" if epochs == 1 else f"{epochs} epochs"

@@ -164,10 +164,9 @@ def _begun(
     config: TrainConfig, path: Path, interrupt: Interrupt, *, resume: bool
 ) -> Iterator[keras_tuner.Tuner]:
     """Yield the tuner of a search that this process begins, or goes on with."""
-    from nadam_suite.tuner.run_search import as_begun, check_settings, make_tuner, open_folder
+    from nadam_suite.tuner.run_search import check_settings, make_tuner, open_folder
     from nadam_suite.tuner.search_lock import locked
 
-    config = as_begun(config, path)
     hypermodel = _hypermodel(config, interrupt)
     open_devices_of(config)
     if not path.exists():
@@ -186,7 +185,7 @@ def _take_part(
     from nadam_suite.tuner.run_search import SEARCH, as_begun, check_same, make_tuner, search
 
     if own == "chief":
-        with _begun(config, path, interrupt, resume=resume) as tuner:
+        with _begun(as_begun(config, path), path, interrupt, resume=resume) as tuner:
             search(tuner)
         return
     while not (path / SEARCH).is_file():  # the chief writes it

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-__all__ = ["describe", "fault", "is_tag", "nearest", "refuse", "show", "unknown_key"]
+__all__ = ["counted", "describe", "fault", "is_tag", "nearest", "refuse", "show", "unknown_key"]
 
 # What people coming from elsewhere write, and what it is called here.
 _SYNONYMS = {
@@ -107,6 +107,11 @@ def nearest(key: str, known: Sequence[str]) -> str | None:
         return _SYNONYMS[key]
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     return close[0] if close else None
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which takes an "s" unless it is one."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def show(value: Any) -> str:

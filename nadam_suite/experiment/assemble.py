@@ -148,7 +148,7 @@ def built_task(make_model: Part, config: TrainConfig, x: Any = None) -> Task:
         return task
     if x is None:
         splits: Splits = find_part("data", config.data, config.data_options)()
-        x = taken(splits.train[0], slice(1))
+        x = splits.first[0]
     try:
         model(keras.tree.map_structure(keras.ops.convert_to_tensor, x), training=False)
     except Exception as error:  # the user's own code may raise anything
@@ -255,7 +255,7 @@ class Feed:
         """
         check_inputs(model, self.splits)
         if self._scope.replicas == 1:
-            build_ahead(model, *taken(self.splits.train, slice(1)))
+            build_ahead(model, *self.splits.first)
 
     def evaluate(self, model: keras.Model) -> dict[str, dict[str, float]]:
         """Return the metrics of a model by split, of those that there are."""

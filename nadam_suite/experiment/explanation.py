@@ -8,6 +8,7 @@ from typing import Any
 
 from nadam_suite.backends.slot import dtype_of
 from nadam_suite.config import AveragingConfig, Config, NadamConfig, ScheduleConfig, TrainConfig
+from nadam_suite.config.faults import counted
 from nadam_suite.config.schedule_kinds import uses
 from nadam_suite.experiment.assemble import built_task, seeded
 from nadam_suite.experiment.average_rows import AverageRow, average_rows
@@ -185,7 +186,7 @@ def _settings(config: Config) -> str:
 def _shown(key: str, value: Any) -> str:
     """Return a setting as it stands in the line."""
     if key == "parameter_rules":
-        return f"{len(value)} rule{'s' if len(value) > 1 else ''}"
+        return counted(len(value), "rule")
     if isinstance(value, (ScheduleConfig, AveragingConfig)):
         return f"{value.kind}({_settings(value)})"
     if isinstance(value, dict):

@@ -21,6 +21,7 @@ from nadam_suite.config import (
     load_config,
     save_config,
 )
+from nadam_suite.config.faults import counted
 from nadam_suite.errors import NadamSuiteError, NadamSuiteWarning, RunFolderError
 from nadam_suite.experiment.place import unwritable
 
@@ -193,10 +194,10 @@ class RunFolder:
             longer = any(change.key == "epochs" for change in changes)
             others = " make the run longer with --extend," if longer else ""
             remedy = remedy or f"Take them back,{others} or start a new run with --output."
-            number = "1 difference" if len(changes) == 1 else f"{len(changes)} differences"
             raise RunFolderError(
-                f"A run must go on with its own config. Received: {number} from "
-                f"{str(self.path / CONFIG)!r}:{lines}\n{remedy}"
+                "A run must go on with its own config. Received: "
+                f"{counted(len(changes), 'difference')} from {str(self.path / CONFIG)!r}:"
+                f"{lines}\n{remedy}"
             )
         self._check_environment(environment)
         given = config.to_dict()

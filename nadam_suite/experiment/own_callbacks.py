@@ -58,7 +58,8 @@ def own_callbacks(
         begun_with: Classes of the callbacks that the run's state knows, or None where there is no
             state yet. One from before averages of `use_ema` were evaluated goes on as it began.
     """
-    if config.optimizer.use_ema and "EvaluateAverage" not in (begun_with or ["EvaluateAverage"]):
+    known = begun_with is None or EvaluateAverage.__name__ in begun_with
+    if config.optimizer.use_ema and not known:
         config = config.replace(use_averages=False)
     watching: list[keras.callbacks.Callback] = [HyperparameterLogger()]
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):

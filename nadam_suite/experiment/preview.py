@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from nadam_suite.config import AveragingConfig, Config, NadamConfig, ScheduleConfig, TrainConfig
 from nadam_suite.config.averaging_config import DURATIONS as DURATIONS_OF_AVERAGES
+from nadam_suite.config.faults import counted
 from nadam_suite.config.named_averages import averages_of
 from nadam_suite.config.schedule_kinds import DURATIONS
 from nadam_suite.errors import ArgumentError
@@ -20,6 +21,8 @@ from nadam_suite.schedules.checks import count
 
 __all__ = ["DurationRow", "Preview", "preview"]
 
+# Keys of the length of the learning rate's schedule, in each of the places where that may stand.
+_TOTALS = ("schedule.total", "learning_rate.total", "optimizer.learning_rate.total")
 _SHARED = ("auto", "mirrored", "data_parallel")  # where each device is a replica
 
 
@@ -71,13 +74,13 @@ class Preview:
     def describe(self) -> str:
         """Return the length of the training, its relative durations and averages, in one line."""
         plan = self.plan
-        updates = f", {_number(plan.total_updates, 'update')}" if plan.accumulation > 1 else ""
+        updates = f", {counted(plan.total_updates, 'update')}" if plan.accumulation > 1 else ""
         length = (
-            f"{_number(plan.epochs, 'epoch')} of {_number(plan.steps_per_epoch, 'step')}: "
+            f"{counted(plan.epochs, 'epoch')} of {counted(plan.steps_per_epoch, 'step')}: "
             f"{plan.total_steps} in all{updates}"
         )
         lengths = [
-            f"{row.key}={row.typed} is {_number(row.steps, 'step')}"
+            f"{row.key}={row.typed} is {counted(row.steps, 'step')}"
             for row in self.durations()
             if isinstance(row.typed, str)
         ]
@@ -92,8 +95,7 @@ class Preview:
         """
         rate: object = self.optimizer_config().learning_rate
         steps = self.plan.total_steps
-        rows = {row.key.rpartition(".")[2]: row for row in self.durations() if _of_rate(row.key)}
-        total = rows.get("total")
+        total = next((row for row in self.durations() if row.key in _TOTALS), None)
         if not isinstance(rate, ScheduleConfig) or total is None or total.steps >= steps:
             return ()
         after = "nothing is trained then" if rate.end == 0.0 else "it keeps its last value then"
@@ -227,11 +229,6 @@ def _factor(config: TrainConfig) -> tuple[float, tuple[str, ...]]:
     return factor, ()
 
 
-def _of_rate(key: str) -> bool:
-    """Return whether a duration is one of the learning rate's schedule, and of none in it."""
-    return key.rpartition(".")[0] in ("schedule", "learning_rate", "optimizer.learning_rate")
-
-
 def _durations(
     typed: Config, resolved: Config, prefix: str = ""
 ) -> Iterator[tuple[str, int | str | None, int]]:
@@ -281,7 +278,3 @@ def _averages(
     key = "optimizer.averaging" if of_training else "averaging"
     for name, average in averages_of(optimizer.averaging).items():
         yield key if name is None else f"{key}.{name}", name, average
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -40,7 +40,6 @@ from nadam_suite.experiment.plot import plot_curves
 from nadam_suite.experiment.preview import Preview
 from nadam_suite.experiment.record import Recorder
 from nadam_suite.experiment.sessions import EpochTimes, Session
-from nadam_suite.experiment.splits import taken
 
 __all__ = ["RunResult", "Training", "run_training"]
 
@@ -227,8 +226,8 @@ class Training:
             if (result := folder.result()) is not None:
                 return _finished(folder, result)
         with seeded(self.config):
-            first = taken(self.feed.splits.train[0], slice(1))
-            model = compiled(self._make_model, self.config, self.plan, first)
+            example, _ = self.feed.splits.first
+            model = compiled(self._make_model, self.config, self.plan, example)
             self.feed.build_ahead(model)
             if not goes_on:
                 known = {**self.environment, "config_fingerprint": fingerprint(self.config)}

@@ -58,6 +58,12 @@ class Splits:
                 object.__setattr__(self, name, _checked(name, split))
 
     @property
+    def first(self) -> Pair:
+        """The first training example, with the axis of the batch."""
+        x, y = taken(self.train, slice(1))
+        return x, y
+
+    @property
     def examples(self) -> int:
         """Number of training examples."""
         return len(keras.tree.flatten(self.train)[0])

@@ -79,9 +79,10 @@ def write_best(
     if best is None or not (best.folder / _RUN_CONFIG).is_file():
         return None
     path = Path(record.folder if folder is None else folder) / _BEST
-    text = _texts(record, best)[0]
+    hypermodel = _hypermodel(record)
+    text = _texts(hypermodel, best)[0]
     try:
-        done = _done(path, text, record, force=force)
+        done = _done(path, text, record, hypermodel, force=force)
         if done in ("wrote", "replaced"):
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_text(path, text)
@@ -94,7 +95,7 @@ def write_best(
 
 
 def _done(
-    path: Path, text: str, record: SearchRecord, *, force: bool
+    path: Path, text: str, record: SearchRecord, hypermodel: Any, *, force: bool
 ) -> Literal["wrote", "replaced", "kept", "left"]:
     """Return what is to be done with the file."""
     if not path.exists():
@@ -102,17 +103,17 @@ def _done(
     there = path.read_bytes().decode("utf-8", errors="replace")
     if there == text:
         return "kept"
-    return "replaced" if force or there in _written(record) else "left"
+    return "replaced" if force or there in _written(record, hypermodel) else "left"
 
 
-def _written(record: SearchRecord) -> Iterator[str]:
+def _written(record: SearchRecord, hypermodel: Any) -> Iterator[str]:
     """Yield what the search writes for each trial, in both forms."""
     for trial in record.trials:
         if (trial.folder / _RUN_CONFIG).is_file():
-            yield from _texts(record, trial)
+            yield from _texts(hypermodel, trial)
 
 
-def _texts(record: SearchRecord, trial: TrialRecord) -> tuple[str, str]:
+def _texts(hypermodel: Any, trial: TrialRecord) -> tuple[str, str]:
     """Return the file of a trial, and the same with all lengths in steps."""
     source = trial.folder / _RUN_CONFIG
     table = read_table(source)
@@ -123,27 +124,32 @@ def _texts(record: SearchRecord, trial: TrialRecord) -> tuple[str, str]:
     )
     config = config.replace(name=f"{config.name}-best")  # its run is not that of the first config
     in_steps = to_toml(config)
-    asked = _asked(record, trial)
-    if asked is None:
+    if hypermodel is None:
         return in_steps, in_steps
-    relative = _with_lengths(config.to_dict(), asked.to_dict())
+    relative = _with_lengths(config.to_dict(), _asked(hypermodel, trial).to_dict())
     return to_toml(TrainConfig.from_dict(relative)), in_steps
 
 
-def _asked(record: SearchRecord, trial: TrialRecord) -> TrainConfig | None:
-    """Return the config that a trial was given, or None if the folder does not tell."""
+def _hypermodel(record: SearchRecord) -> Any:
+    """Return the hypermodel of a search over runs, or None if the folder does not tell."""
     path = record.folder / _SEARCH
     if not path.is_file():
         return None
-    import keras_tuner
-
     from nadam_suite.tuner.runs import RunHyperModel
+
+    return RunHyperModel(load_config(path, kind=TrainConfig))
+
+
+def _asked(hypermodel: Any, trial: TrialRecord) -> TrainConfig:
+    """Return the config that a trial was given."""
+    import keras_tuner
 
     hp = keras_tuner.HyperParameters()
     hp.values = dict(trial.values)
     if trial.origin == CONFIGURED:
         hp.values[POINT] = CONFIGURED
-    return RunHyperModel(load_config(path, kind=TrainConfig)).trial_config(hp)
+    config: TrainConfig = hypermodel.trial_config(hp)
+    return config
 
 
 def _with_lengths(run: Any, asked: Any) -> Any:

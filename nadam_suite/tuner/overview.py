@@ -9,8 +9,9 @@ import keras_tuner
 from keras_tuner.engine import hyperparameters as kinds
 
 from nadam_suite.config import ABSENT, Change, ScheduleConfig, TrainConfig, TunerConfig
+from nadam_suite.config.faults import counted
 from nadam_suite.tuner.check import declared_space
-from nadam_suite.tuner.runs import RunHyperModel
+from nadam_suite.tuner.runs import GROUPS, RunHyperModel
 
 __all__ = ["overview", "replaced"]
 
@@ -24,9 +25,7 @@ _SEARCHED: Mapping[str, tuple[str, ...]] = {
     "weight_decay": ("weight_decay",),
     "schedule": ("schedule.kind",),
     "warmup": ("schedule.warmup",),
-    "clipping": ("clipnorm", "clipvalue", "global_clipnorm"),
-    "averaging": ("averaging", "use_ema", "ema_momentum", "ema_overwrite_frequency"),
-    "accumulation": ("gradient_accumulation_steps",),
+    **GROUPS,
 }
 
 
@@ -53,7 +52,7 @@ def overview(config: TrainConfig) -> list[str]:
     settings = config.tuner or TunerConfig()
     space = declared_space(RunHyperModel(config))
     trials = settings.max_trials()
-    count = "" if trials is None else f", {trials} trial{'s' if trials > 1 else ''}"
+    count = "" if trials is None else f", {counted(trials, 'trial')}"
     lines = [f"Preset {settings.preset}, searched for ({settings.kind}{count}):"]
     lines += [f"  {_range(entry)}" for entry in space.space]
     changes = [f"  {change}" for change in replaced(config)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nadam_suite.callbacks.files import replace_text
+from nadam_suite.config.faults import counted
 from nadam_suite.tuner.importance import Importances, importances
 from nadam_suite.tuner.search_folder import read_search
 from nadam_suite.tuner.search_record import CONFIGURED, Dimension, SearchRecord, TrialRecord
@@ -73,7 +74,7 @@ class SearchReport:
         parts["not finished"] = len(record.unfinished)
         counts = ", ".join(f"{number} {what}" for what, number in parts.items() if number)
         goal = "greatest" if record.direction == "max" else "least"
-        lines = [f"{_plural(len(record.trials), 'trial')}: {counts or 'none yet'}."]
+        lines = [f"{counted(len(record.trials), 'trial')}: {counts or 'none yet'}."]
         best = record.best
         if best is None:
             lines.append("No trial has ended well yet, so there is none to recommend.")
@@ -250,7 +251,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _plural(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

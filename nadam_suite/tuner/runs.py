@@ -22,7 +22,7 @@ from nadam_suite.experiment.checkpoints import copy_files
 from nadam_suite.experiment.folder import CONFIG
 from nadam_suite.experiment.parts import find_part
 from nadam_suite.experiment.run import run_training
-from nadam_suite.experiment.splits import Pair, Splits, taken
+from nadam_suite.experiment.splits import Pair, Splits
 from nadam_suite.tuner.configured import configured_point
 from nadam_suite.tuner.hparams import hparams_session
 from nadam_suite.tuner.metric_names import logged
@@ -38,7 +38,7 @@ from nadam_suite.tuner.trials import (
     objective_names,
 )
 
-__all__ = ["RUN", "RunHyperModel", "merged_optimizer"]
+__all__ = ["GROUPS", "RUN", "RunHyperModel", "merged_optimizer"]
 
 RUN = "run"
 # What every space decides. The decay's mode is one of it: published decays are multiplied by the
@@ -55,7 +55,7 @@ _DECIDED = (
 )
 # What a space decides where it tunes it, by the name of the hyperparameter; keys of one group
 # exclude each other.
-_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "accumulation": ("gradient_accumulation_steps",),
         "averaging": ("averaging", "use_ema", "ema_momentum", "ema_overwrite_frequency"),
@@ -254,7 +254,7 @@ def merged_optimizer(base: NadamConfig, space: NadamConfig, names: set[str]) -> 
     """
     table, found, default = base.to_dict(), space.to_dict(), NadamConfig().to_dict()
     decided = set(_DECIDED) | {key for key in found if found[key] != default[key]}
-    for name, keys in _GROUPS.items():
+    for name, keys in GROUPS.items():
         if name in names or decided & set(keys):
             decided |= set(keys)
     return {**table, **{key: found[key] for key in decided}}
@@ -328,7 +328,7 @@ class _Watch(keras.callbacks.Callback):
 
 def _first(splits: Splits) -> Pair:
     """Return the first training example, which does not hold all the others."""
-    return keras.tree.map_structure(np.copy, taken(splits.train, slice(1)))
+    return keras.tree.map_structure(np.copy, splits.first)
 
 
 def _saved_history(folder: Path) -> list[dict[str, float]]:
